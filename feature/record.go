@@ -93,8 +93,8 @@ type Value struct {
 	Value float64
 }
 
-// Facts are what the entities of a decision keep of it: enough to subtract it, or to post a label for it, without the decision
-// at hand.
+// Facts are what the card keeps of a decision for its other entities: enough to take it out of their tiles, or to post a label
+// for it, without the decision at hand.
 type Facts struct {
 	// Key is decision.Key of the card and the transaction id.
 	Key                    uint64
@@ -103,16 +103,13 @@ type Facts struct {
 	At         int64
 	BaseAmount int64
 	Outcome    decision.Outcome
-	Currency   string
-	Country    string
-	MCC        string
 }
 
 // FactsOf returns the facts of a decision.
 func FactsOf(d *decision.Decision) Facts {
 	t := &d.Transaction
 	return Facts{Key: t.Key(), Card: t.Card, Device: t.Device, Merchant: t.Merchant, At: t.At, BaseAmount: t.BaseAmount,
-		Outcome: d.Outcome, Currency: t.Currency, Country: t.Country, MCC: t.MCC}
+		Outcome: d.Outcome}
 }
 
 // Of returns the id of the facts' entity of the kind; empty when there is none.
