@@ -1,0 +1,71 @@
+package traffic
+
+import (
+	"math"
+	"strconv"
+
+	"scoremesh/decision"
+)
+
+// The attributes of a transaction are one of these, shared, because a Transaction is immutable.
+var (
+	byWeb    = []decision.Attribute{{Name: "channel", Value: "ecom"}}
+	byCard   = []decision.Attribute{{Name: "channel", Value: "pos"}}
+	byWallet = []decision.Attribute{{Name: "channel", Value: "wallet"}}
+)
+
+// maxMinor bounds an amount far above what is drawn and far below what the edge accepts.
+const maxMinor = 1e9
+
+// transaction fills in what follows from card, shop, device and price.
+func (g *Generator) transaction(card int, shop *merchant, with device, euros float64, at int64) decision.Transaction {
+	t := decision.Transaction{
+		Merchant:   shop.id,
+		At:         at,
+		Amount:     int64(min(max(math.Round(euros*shop.money.perEuro), 1), maxMinor)),
+		Currency:   shop.money.code,
+		Country:    shop.country,
+		MCC:        shop.trade.mcc,
+		Attributes: byWeb,
+	}
+	if !shop.online {
+		t.HasPosition, t.Lat, t.Lon = true, shop.lat, shop.lon
+		t.Attributes = byCard
+		if with != 0 {
+			t.Attributes = byWallet
+		}
+	}
+	t.ID, t.Card, t.Device = g.names(card, with)
+	return t
+}
+
+// names returns the next transaction's id, and the names of a card and of a device, as parts of one string: one allocation an
+// event. Each begins with a letter and is short, so that none can be taken for a card number.
+func (g *Generator) names(card int, with device) (id, cardID, deviceID string) {
+	b := append(g.text[:0], "t-"...)
+	b = append(b, g.run...)
+	b = append(b, '-')
+	b = strconv.AppendUint(b, g.sent, 36)
+	endOfID := len(b)
+	b = append(b, "c-"...)
+	b = strconv.AppendInt(b, int64(card), 10)
+	endOfCard := len(b)
+	if with != 0 {
+		b = append(b, "d-"...)
+		b = strconv.AppendUint(b, uint64(with), 36)
+	}
+	g.text = b
+	g.sent++
+	all := string(b)
+	return all[:endOfID], all[endOfID:endOfCard], all[endOfCard:]
+}
+
+// runName turns a hash into seven letters.
+func runName(hash uint64) string {
+	name := make([]byte, 7)
+	for i := range name {
+		name[i] = 'a' + byte(hash%26)
+		hash /= 26
+	}
+	return string(name)
+}
