@@ -1,0 +1,103 @@
+package speedlayer
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+
+	"scoremesh/feature"
+)
+
+// scanCount is how many keys one round trip of a slow read covers.
+const scanCount = 512
+
+// Scan calls f for every entity of the keyspace, one at a time, in no order; an error of f ends it. What is written meanwhile may be
+// seen before or after, and an entity may be seen twice. So take Watermarks before the scan: every state seen reflects at least
+// its shard's, and says by its own vector what it reflects beyond. While a Cluster moves slots, entities can be missed.
+func (r *Reader) Scan(ctx context.Context, f func(kind feature.Kind, partition int, id string, state []byte) error) error {
+	cluster, ok := r.store.bulk.(*redis.ClusterClient)
+	if !ok {
+		return r.scanServer(ctx, r.store.bulk, f)
+	}
+	var masters struct {
+		sync.Mutex
+		all []*redis.Client
+	}
+	err := cluster.ForEachMaster(ctx, func(_ context.Context, c *redis.Client) error {
+		masters.Lock()
+		defer masters.Unlock()
+		masters.all = append(masters.all, c)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("scan: %w", readError(err))
+	}
+	for _, c := range masters.all {
+		if err := r.scanServer(ctx, c, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Reader) scanServer(ctx context.Context, c redis.Cmdable,
+	f func(kind feature.Kind, partition int, id string, state []byte) error) error {
+	for cursor := uint64(0); ; {
+		found, next, err := c.Scan(ctx, cursor, r.keys.scan+"*", scanCount).Result()
+		if err != nil {
+			return fmt.Errorf("scan: %w", readError(err))
+		}
+		if err := r.fetch(ctx, c, found, f); err != nil {
+			return err
+		}
+		if cursor = next; cursor == 0 {
+			return nil
+		}
+	}
+}
+
+// fetch reads the keys of one round of the scan, per shard one MGET, in one round trip.
+func (r *Reader) fetch(ctx context.Context, c redis.Cmdable, found []string,
+	f func(kind feature.Kind, partition int, id string, state []byte) error) error {
+	type chunk struct {
+		ids, keys []string
+		cmd       *redis.SliceCmd
+	}
+	chunks := map[*shard]*chunk{}
+	for _, key := range found {
+		s, id, err := r.keys.split(key)
+		if err != nil {
+			return fmt.Errorf("scan: %w", err)
+		}
+		if chunks[s] == nil {
+			chunks[s] = &chunk{}
+		}
+		chunks[s].ids, chunks[s].keys = append(chunks[s].ids, id), append(chunks[s].keys, key)
+	}
+	if len(chunks) == 0 {
+		return nil
+	}
+	pipe := c.Pipeline()
+	for _, ch := range chunks {
+		ch.cmd = pipe.MGet(ctx, ch.keys...)
+	}
+	_, _ = pipe.Exec(ctx) // every command has its own error
+	for s, ch := range chunks {
+		values, err := ch.cmd.Result()
+		if err != nil {
+			return fmt.Errorf("scan %s.%d: %w", s.kind, s.partition, readError(err))
+		}
+		for i, v := range values {
+			state, ok := v.(string)
+			if !ok {
+				continue // expired between SCAN and MGET
+			}
+			if err := f(s.kind, s.partition, ch.ids[i], []byte(state)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
