@@ -30,9 +30,10 @@
 //	features.<name> or features["<name>"]         double
 //	score                                         double as answers show it; has_score (bool) says whether there is one
 //	degraded                                      list of string: what was missing, see the Degraded constants
-//	mesh.staleness                                map of region to seconds (double)
+//	mesh.staleness                                map of region to seconds (double); ask `"eu-west" in mesh.staleness` first
 //
-// A rule that comes to need a score when there is none does not match. Numbers of different types compare (features.x > 6), but do
+// A rule that comes to need a score when there is none does not match. A feature that is NaN exceeds nothing: each comparison with
+// it is false. Numbers of different types compare (features.x > 6), but do
 // not mix in arithmetic or == (write 6.0). Policies come from outside, so their size, nesting and worst-case cost are bounded
 // when they are loaded.
 //

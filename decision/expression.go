@@ -10,6 +10,7 @@ import (
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/cost"
+	"cel.dev/cel-go/common/env"
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/overloads"
 	"cel.dev/cel-go/common/types"
@@ -23,8 +24,8 @@ import (
 // when it runs over maxExpressionCost or holds more memory than maxExpressionMemory; the rule has then failed. What has no comprehension
 // does work linear in its length and needs no watching.
 const (
-	maxExpressionCost   = 20_000
-	maxPolicyCost       = 100_000
+	maxExpressionCost   = 10_000
+	maxPolicyCost       = 50_000
 	maxExpressionMemory = 1 << 20
 	maxExpressionNodes  = 2_000
 	maxExpressionDepth  = 64
@@ -42,7 +43,11 @@ var roots = []string{"transaction", "features", "mesh", "score", "has_score", "d
 
 // baseEnvironment is the language without variables.
 var baseEnvironment = sync.OnceValues(func() (*cel.Env, error) {
-	return cel.NewEnv(
+	// Time has its own inputs (hour, weekday). Without timestamps no expression can name a time zone, which is read from a file.
+	// Without dyn every type is known when a policy is loaded; see flat.
+	subset := env.NewLibrarySubset().AddExcludedFunctions(env.NewFunction("timestamp"), env.NewFunction("duration"), env.NewFunction("dyn"))
+	return cel.NewCustomEnv(
+		cel.StdLib(cel.StdLibSubset(subset)),
 		cel.CrossTypeNumericComparisons(true),
 		cel.ParserExpressionSizeLimit(MaxExpressionBytes),
 		cel.ParserRecursionLimit(maxExpressionDepth),
@@ -55,11 +60,11 @@ var baseEnvironment = sync.OnceValues(func() (*cel.Env, error) {
 
 // parseExpression checks the syntax of an expression.
 func parseExpression(text string) (*cel.Ast, error) {
-	env, err := baseEnvironment()
+	base, err := baseEnvironment()
 	if err != nil {
 		return nil, err
 	}
-	parsed, issues := env.Parse(text)
+	parsed, issues := base.Parse(text)
 	if issues.Err() != nil {
 		return nil, celError(issues)
 	}
@@ -74,7 +79,10 @@ func celError(issues *cel.Issues) error {
 		if strings.Contains(message, "no matching overload") && strings.Contains(message, "double") && strings.Contains(message, "int") {
 			message += " (double and int do not mix in arithmetic and ==: write 2.0 for 2)"
 		}
-		parts = append(parts, fmt.Sprintf("column %d: %s", e.Location.Column()+1, message))
+		if column := e.Location.Column() + 1; column > 0 {
+			message = fmt.Sprintf("column %d: %s", column, message)
+		}
+		parts = append(parts, message)
 		if len(parts) == 3 {
 			break
 		}
@@ -98,6 +106,9 @@ func newCompiler(features []string, expressions []string) (*compiler, error) {
 		return nil, err
 	}
 	s := newSlots(features)
+	if len(s.index) != len(s.names) {
+		return nil, errors.New("a feature is named twice")
+	}
 	for _, e := range expressions {
 		parsed, err := parseExpression(e)
 		if err != nil {
@@ -111,11 +122,11 @@ func newCompiler(features []string, expressions []string) (*compiler, error) {
 	for i, name := range s.names {
 		options = append(options, cel.Variable(name, s.types[i]))
 	}
-	env, err := base.Extend(options...)
+	declared, err := base.Extend(options...)
 	if err != nil {
 		return nil, fmt.Errorf("declare the inputs of expressions: %w", err)
 	}
-	return &compiler{slots: s, env: env}, nil
+	return &compiler{slots: s, env: declared}, nil
 }
 
 // compile checks and plans one expression, whose result has to be of one of the given kinds.
@@ -135,6 +146,9 @@ func (c *compiler) compile(text string, kinds ...types.Kind) (cel.Program, error
 	}
 	if t := checked.OutputType(); !slices.Contains(kinds, t.Kind()) {
 		return nil, fmt.Errorf("result is of type %s, want %s", t, kindNames(kinds))
+	}
+	if err := flat(checked.NativeRep()); err != nil {
+		return nil, err
 	}
 	estimate, err := c.env.EstimateCost(checked, sizeEstimator{})
 	if err != nil {
@@ -157,6 +171,24 @@ func (c *compiler) compile(text string, kinds ...types.Kind) (cel.Program, error
 		return nil, fmt.Errorf("plan: %w", err)
 	}
 	return program, nil
+}
+
+// flat refuses lists and maps whose elements are not scalars. Comparing those costs more than CEL's costs say, without bound:
+// [x].map(x, [x, x]), repeated n times, is small in memory and takes 2^n steps to compare with itself.
+func flat(checked *ast.AST) error {
+	for _, t := range checked.TypeMap() {
+		if t.Kind() != types.ListKind && t.Kind() != types.MapKind {
+			continue
+		}
+		for _, element := range t.Parameters() {
+			switch element.Kind() {
+			case types.BoolKind, types.IntKind, types.UintKind, types.DoubleKind, types.StringKind:
+			default:
+				return fmt.Errorf("%s: the elements of lists and maps have to be of one scalar type", t)
+			}
+		}
+	}
+	return nil
 }
 
 // costText writes a cost; the largest number stands for one that has no bound.
@@ -195,7 +227,8 @@ func (c *compiler) examine(e ast.Expr) (comprehends bool, err error) {
 		return false, c.knownPath([]string{strings.TrimPrefix(e.AsIdent(), ".")})
 	case ast.SelectKind, ast.CallKind:
 		if path, ok := inputPath(e); ok {
-			return false, c.knownInput(e, path)
+			selectByName(e)
+			return false, c.knownPath(path)
 		}
 	}
 	if e.Kind() == ast.CallKind && e.AsCall().FunctionName() == overloads.Matches {
@@ -203,6 +236,9 @@ func (c *compiler) examine(e ast.Expr) (comprehends bool, err error) {
 		if n := len(call.Args()); n == 0 || call.Args()[n-1].Kind() != ast.LiteralKind {
 			return false, errors.New("matches: the pattern has to be a constant")
 		}
+	}
+	if e.Kind() == ast.StructKind {
+		return false, fmt.Errorf("%s{}: messages cannot be made here", e.AsStruct().TypeName())
 	}
 	if e.Kind() == ast.ComprehensionKind {
 		comprehends = true
@@ -223,16 +259,16 @@ func (c *compiler) examine(e ast.Expr) (comprehends bool, err error) {
 	return comprehends, nil
 }
 
-// knownInput checks a path below a root and, where it is a slot of its own, makes the expression a plain selection of it.
-func (c *compiler) knownInput(e ast.Expr, path []string) error {
-	if err := c.knownPath(path); err != nil {
-		return err
+// selectByName writes x["name"] as x.name all along the path of an input, so that CEL sees the name of its slot.
+func selectByName(e ast.Expr) {
+	operand, key, ok := step(e)
+	if !ok {
+		return
 	}
+	selectByName(operand)
 	if e.Kind() == ast.CallKind {
-		operand, key, _ := step(e)
 		e.SetKindCase(ast.NewExprFactory().NewSelect(e.ID(), operand, key))
 	}
-	return nil
 }
 
 // knownPath returns an error when the path lies under an input root and names nothing.
@@ -318,12 +354,6 @@ func children(e ast.Expr) []ast.Expr {
 		var parts []ast.Expr
 		for _, entry := range e.AsMap().Entries() {
 			parts = append(parts, entry.AsMapEntry().Key(), entry.AsMapEntry().Value())
-		}
-		return parts
-	case ast.StructKind:
-		var parts []ast.Expr
-		for _, field := range e.AsStruct().Fields() {
-			parts = append(parts, field.AsStructField().Value())
 		}
 		return parts
 	case ast.ComprehensionKind:

@@ -11,7 +11,7 @@ import (
 // The bounds of a policy file. A file beyond one is refused when it is parsed.
 const (
 	// MaxPolicyBytes is the largest policy file.
-	MaxPolicyBytes = 256 << 10
+	MaxPolicyBytes = 128 << 10
 	// MaxPolicyRules is the largest number of rules, the fallback's included.
 	MaxPolicyRules = 256
 	// MaxExpressionBytes is the longest CEL expression.
@@ -21,6 +21,9 @@ const (
 	// MaxPlaceholders is the largest number of ${...} in a detail.
 	MaxPlaceholders = 8
 )
+
+// maxFaults is the largest number of faults that are reported of a file.
+const maxFaults = 20
 
 // Thresholds turn a score into an outcome. A threshold that the policy does not set is +Inf.
 type Thresholds struct {
@@ -106,8 +109,8 @@ func (e *PolicyError) Error() string {
 }
 
 // ParsePolicy reads a policy in YAML (the package comment shows one). It refuses unknown and duplicate keys, wrong types, values
-// out of bounds, and expressions that are not CEL. The error joins one *PolicyError per fault; file only names the
-// source in them.
+// out of bounds, and expressions that are not CEL. The error joins one *PolicyError per fault, of the first 20; file only
+// names the source in them.
 func ParsePolicy(file string, data []byte) (*PolicyFile, error) {
 	r := &policyReader{file: file, names: map[string]int{}}
 	root, err := parseYAML(file, data)
@@ -141,7 +144,9 @@ type policyReader struct {
 }
 
 func (r *policyReader) fault(line int, field, format string, args ...any) {
-	r.faults = append(r.faults, &PolicyError{r.file, line, field, fmt.Sprintf(format, args...)})
+	if len(r.faults) < maxFaults {
+		r.faults = append(r.faults, &PolicyError{r.file, line, field, fmt.Sprintf(format, args...)})
+	}
 }
 
 func (r *policyReader) policy(root yamlValue) *PolicyFile {
