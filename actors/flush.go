@@ -1,0 +1,82 @@
+package actors
+
+// maybeFlush orders a flush when one is due and none is in flight: every dirty entity, from w0 to applied, in one call.
+func (s *shard) maybeFlush(now int64) {
+	if s.inFlight != nil || s.status == statusStarting || !s.flushes.due(now) || !s.flushDue(now) {
+		return
+	}
+	r := &FlushRequest{Shard: s.id, Base: s.w0.Clone(), Target: s.applied.Clone(), FoldedAt: s.foldedAt,
+		Entities: make([]EntityState, len(s.dirty))}
+	r.OpenAdd, r.OpenRemove = s.open.changes()
+	for i, h := range s.dirty {
+		h.sent = true
+		r.Entities[i] = EntityState{ID: h.id, State: h.entity.Append(nil)}
+	}
+	s.inFlight = r
+	s.lastFlush = now
+	s.unpassed = len(s.dirty)
+	s.out.flush = &flushOrder{generation: s.generation, request: *r}
+}
+
+// flushDue says whether it is time. In a rebuild only size counts: most of what was in memory before is not passed until its end.
+func (s *shard) flushDue(now int64) bool {
+	since := now - s.lastFlush
+	switch {
+	case len(s.dirty)-s.unpassed >= s.config.FlushMax:
+		return true
+	case s.closing:
+		return len(s.dirty) > 0 || !s.w0.Dominates(s.applied) || s.open.changed()
+	case s.failing:
+		return true
+	case s.status == statusRebuilding:
+		return false
+	case len(s.dirty) > 0 || s.open.changed():
+		return since >= millis(s.config.FlushEvery)
+	}
+	return since >= millis(s.config.WatermarkEvery) && !s.w0.Dominates(s.applied)
+}
+
+// flushed takes the result in. A flush that failed may have been written: its successor says the same or more, from the same base.
+func (s *shard) flushed(now int64, m *flushed) {
+	if m.generation != s.generation || s.inFlight == nil {
+		return
+	}
+	r := s.inFlight
+	s.inFlight = nil
+	s.failing = m.err != nil
+	switch {
+	case m.err != nil:
+		s.counts.flushFailures++
+		s.flushes.fail(now)
+	case m.result.Refused:
+		s.flushes.fail(now)
+		s.rebuild(now, "a flush was refused: "+m.result.Reason)
+	case len(m.result.Incomparable) > 0:
+		s.counts.incomparable++
+		s.flushes.succeed()
+	default:
+		s.flushes.succeed()
+		s.w0.Merge(r.Target)
+		s.pass()
+		s.open.flushed(r.OpenAdd, r.OpenRemove, r.Target.Dominates(m.result.Watermark))
+	}
+}
+
+// pass cleans the entities that were written, were not touched since, and lie below w0: had one been written but not passed, then an
+// older dump of Redis could lack it, unnoticed.
+func (s *shard) pass() {
+	kept := s.dirty[:0]
+	s.unpassed = 0
+	for _, h := range s.dirty {
+		if h.sent && s.w0.Dominates(*h.entity.Vector()) {
+			h.dirty, h.sent = false, false
+			continue
+		}
+		if h.sent {
+			s.unpassed++
+		}
+		kept = append(kept, h)
+	}
+	clear(s.dirty[len(kept):])
+	s.dirty = kept
+}
