@@ -58,24 +58,23 @@ func readExpected(tb testing.TB, name string) *expected {
 }
 
 // bindText parses a model file and binds it to features f0, f1 and so on.
-func bindText(tb testing.TB, text string) *Bound {
-	tb.Helper()
+func bindText(tb interface{ Fatalf(string, ...any) }, text string) *Bound {
 	e, err := parseXGBoost([]byte(text))
 	if err != nil {
-		tb.Fatal(err)
+		tb.Fatalf("parse: %v", err)
 	}
-	return bindEnsemble(tb, e)
+	return bindPlain(e)
 }
 
-func bindEnsemble(tb testing.TB, e *ensemble) *Bound {
-	tb.Helper()
+// bindPlain binds e to features f0, f1 and so on.
+func bindPlain(e *ensemble) *Bound {
 	m := &Model{manifest: &manifest{name: "test", version: 1}, ensemble: e}
 	for i := range e.features {
 		m.manifest.inputs = append(m.manifest.inputs, fmt.Sprintf("f%d", i))
 	}
 	b, err := m.Bind(m.manifest.inputs)
 	if err != nil {
-		tb.Fatal(err)
+		panic(err)
 	}
 	return b
 }
@@ -159,6 +158,9 @@ func TestNewerFileStylesMeanTheSame(t *testing.T) {
 		{"feature names", `"feature_names":[]`, `"feature_names":["f0","f1","f2","f3","f4"]`},
 		{"default_left as booleans before 1.3", `"default_left":[1,`, `"default_left":[true,`},
 		{"space between tokens", `,`, " ,\n\t"},
+		{"space behind names", `":`, "\" :\n  "},
+		{"space in arrays", `[`, "[ \n"},
+		{"space before the end of arrays", `]`, " ]"},
 		{"no num_target before 1.6", `,"num_target":"1"`, ``},
 	}
 	original, want := readFixture(t, "logistic_base"), readExpected(t, "logistic_base")

@@ -19,7 +19,10 @@ type jsonReader struct {
 }
 
 func newJSONReader(text []byte) *jsonReader {
-	return &jsonReader{dec: json.NewDecoder(bytes.NewReader(text))}
+	dec := json.NewDecoder(bytes.NewReader(text))
+	// A number where none belongs is then refused by its text, clipped, instead of by a message that repeats all of it.
+	dec.UseNumber()
+	return &jsonReader{dec: dec}
 }
 
 // jsonField is one member of an object that its reader wants.

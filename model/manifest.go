@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 )
@@ -57,9 +58,6 @@ func parseManifest(path string, text []byte) (*manifest, error) {
 		if len(seen) == 0 {
 			first = line
 		}
-		if seen[key] {
-			return nil, fmt.Errorf("%s:%d: %s: given twice", path, line, key)
-		}
 		seen[key] = true
 		if err := m.set(key, it.Value()); err != nil {
 			return nil, fmt.Errorf("%s:%d: %s: %w", path, line, key, err)
@@ -73,7 +71,7 @@ func parseManifest(path string, text []byte) (*manifest, error) {
 	return &m, nil
 }
 
-// parseMapping parses a document that is one mapping.
+// parseMapping parses a document that is one mapping. The parser itself refuses a key that comes twice.
 func parseMapping(path string, text []byte) (top ast.MapNode, err error) {
 	if len(text) > maxManifestBytes {
 		return nil, fmt.Errorf("%s: more than %d bytes", path, maxManifestBytes)
@@ -85,6 +83,10 @@ func parseMapping(path string, text []byte) (top ast.MapNode, err error) {
 		}
 	}()
 	file, err := parser.ParseBytes(text, 0)
+	if at := yaml.Error(nil); errors.As(err, &at) && at.GetToken() != nil {
+		// The parser's own message quotes the lines around, which is too much for a log.
+		return nil, fmt.Errorf("%s:%d: not YAML: %s", path, at.GetToken().Position.Line, at.GetMessage())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: not YAML: %w", path, err)
 	}
@@ -222,9 +224,6 @@ func yamlMetrics(value ast.Node) (map[string]float64, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, ok := metrics[name]; ok {
-			return nil, fmt.Errorf("%s: given twice", clip(name))
-		}
 		if len(metrics) == maxMetrics {
 			return nil, fmt.Errorf("more than %d figures", maxMetrics)
 		}
@@ -264,6 +263,12 @@ func yamlKind(value ast.Node) string {
 		return "a mapping"
 	case *ast.SequenceNode:
 		return "a list"
+	case *ast.AnchorNode:
+		return "an anchor"
+	case *ast.AliasNode:
+		return "an alias"
+	case *ast.TagNode:
+		return "a tag"
 	case ast.ScalarNode:
 		return fmt.Sprint(v.GetValue())
 	default:
