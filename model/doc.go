@@ -11,10 +11,11 @@
 //
 // # Promises
 //
-// A score equals the one that Python's Booster.predict gives for the same file and the same float32 features: comparisons are a
-// strict less-than on float32, missing values (NaN) follow the learned default direction, leaves are added in tree order in float32
-// onto the base score. All trees count: as with Booster.predict, a best_iteration that early stopping left in the file is
-// not applied (slice the booster before saving it, if that is wanted).
+// A margin is the one that Python's Booster.predict gives for the same file and the same float32 features, to the bit (tested against
+// XGBoost 1.7.4), and a score differs from it by no more than float32's rounding: comparisons are a strict less-than on float32,
+// missing values (NaN) follow the learned default direction, and leaves are added in tree order in float32 onto the base score. All
+// trees count: as with Booster.predict, a best_iteration that early stopping left in the file is not applied (slice the booster
+// before saving it, if that is wanted).
 //
 // Whatever the file says, loading it ends with an error or with a model whose evaluation needs no check and always ends: every index,
 // threshold, leaf and cover is checked once, and sizes are bounded (see the Max constants).

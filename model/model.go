@@ -16,6 +16,8 @@ import (
 // To score with it, Bind it to the features that there are.
 type Model struct {
 	manifest *manifest
+	// id is name@version, made once: every decision carries it.
+	id       string
 	checksum string
 	ensemble *ensemble
 }
@@ -56,7 +58,7 @@ func load(path string, lookup func(string) (string, bool)) (*Model, error) {
 		return nil, fmt.Errorf("%s: inputs: %w", path, err)
 	}
 	sum := sha256.Sum256(text)
-	return &Model{manifest: m, checksum: hex.EncodeToString(sum[:]), ensemble: e}, nil
+	return &Model{manifest: m, id: fmt.Sprintf("%s@%d", m.name, m.version), checksum: hex.EncodeToString(sum[:]), ensemble: e}, nil
 }
 
 // checkInputs holds the manifest's inputs against the model file. Names may differ from the file's, as features are renamed, but a
@@ -105,7 +107,7 @@ func (m *Model) Name() string { return m.manifest.name }
 func (m *Model) Version() int { return m.manifest.version }
 
 // String is name and version, as decisions name it: "fraud@7".
-func (m *Model) String() string { return fmt.Sprintf("%s@%d", m.manifest.name, m.manifest.version) }
+func (m *Model) String() string { return m.id }
 
 // Description is the manifest's, or empty.
 func (m *Model) Description() string { return m.manifest.description }
