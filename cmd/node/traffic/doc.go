@@ -11,6 +11,5 @@
 // The patterns of fraud (see the Pattern constants) have honest twins: shopping sprees, series of micropayments, newly opened
 // shops, shared devices and journeys, so that no single feature tells them apart.
 //
-// The package never looks at a clock, starts no goroutine and does no I/O but to the writers that Export is given. The rates
-// between currencies in it are for inventing amounts; the edge of scoremesh converts by its own.
+// The package never looks at a clock, starts no goroutine and does no I/O but to the writers that Export is given.
 package traffic

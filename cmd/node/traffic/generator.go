@@ -38,7 +38,7 @@ type Generator struct {
 	pace float64
 	// now is the time of the last event. Invariant: never decreases.
 	now int64
-	// run, sent, begun and devices name transactions, order stories and number the devices of fraudsters.
+	// run, sent, begun and devices name transactions, order stories and number new devices.
 	run     string
 	sent    uint64
 	begun   uint64
@@ -59,7 +59,7 @@ func New(c Config) (*Generator, error) {
 		background: float64(c.Start),
 		now:        c.Start,
 		run:        runName(mix(c.Seed ^ mix(uint64(c.Start)))),
-		devices:    firstFraudDevice,
+		devices:    firstNewDevice,
 	}
 	g.market = newMarket(g.rnd, c.Merchants)
 	var perOrdinary float64
@@ -156,16 +156,22 @@ func (g *Generator) shopOf(h *holder, where int) *merchant {
 	return popular(g.rnd, g.market.local[where])
 }
 
-// buyOnline uses the holder's own device; one time in thirty, a public one of the city.
+// buyOnline mostly uses the holder's own devices; at times a public one of the city or one never seen before, and at times a
+// proxy, so that honest people look like thieves a little.
 func (g *Generator) buyOnline(h *holder, shop *merchant, where int, at int64) Event {
 	with := h.phone
 	switch u := g.rnd.Float64(); {
 	case u < 0.03:
 		with = publicDevice(g.rnd, where)
+	case u < 0.08:
+		with = g.newDevice()
 	case u < 0.40:
 		with = h.laptop
 	}
-	return g.genuine(h, shop, with, g.price(h, shop), at)
+	if g.rnd.Float64() < 0.03 {
+		where = g.people.abroad(g.rnd, where)
+	}
+	return g.genuine(payment{h.card, shop, with, where, g.price(h, shop), at})
 }
 
 func (g *Generator) buyLocally(h *holder, shop *merchant, at int64) Event {
@@ -173,7 +179,7 @@ func (g *Generator) buyLocally(h *holder, shop *merchant, at int64) Event {
 	if h.wallet {
 		with = h.phone
 	}
-	return g.genuine(h, shop, with, g.price(h, shop), at)
+	return g.genuine(payment{card: h.card, shop: shop, with: with, euros: g.price(h, shop), at: at})
 }
 
 // price draws an amount in euros.
@@ -181,18 +187,16 @@ func (g *Generator) price(h *holder, shop *merchant) float64 {
 	return math.Exp(shop.trade.logEuro + shop.dear + h.wealth + shop.trade.spread*g.rnd.NormFloat64())
 }
 
-func (g *Generator) genuine(h *holder, shop *merchant, with device, euros float64, at int64) Event {
-	return Event{Transaction: g.transaction(h.card, shop, with, euros, at)}
-}
+func (g *Generator) genuine(p payment) Event { return Event{Transaction: g.transaction(p)} }
 
-// fraud is a transaction of a pattern; slow multiplies the median time until it becomes known.
-func (g *Generator) fraud(pattern string, card int, shop *merchant, with device, euros, slow float64, at int64) Event {
+// fraud is a payment of a pattern; slow multiplies the median time until it becomes known.
+func (g *Generator) fraud(pattern string, p payment, slow float64) Event {
 	median := slow * float64(g.config.LabelDelay.Milliseconds())
 	delay := median * math.Exp(0.7*g.rnd.NormFloat64())
 	return Event{
-		Transaction: g.transaction(card, shop, with, euros, at),
+		Transaction: g.transaction(p),
 		Fraud:       true,
 		Pattern:     pattern,
-		KnownAt:     at + int64(min(max(delay, median/20), median*8)),
+		KnownAt:     p.at + int64(min(max(delay, median/20), median*8)),
 	}
 }

@@ -27,7 +27,7 @@ type device uint64
 // Devices that are nobody's own have numbers above all holders'.
 const (
 	firstPublicDevice device = 1 << 40
-	firstFraudDevice  device = 1 << 41
+	firstNewDevice    device = 1 << 41
 )
 
 // publicDevices is how many shared devices (libraries, hotels) a city has.

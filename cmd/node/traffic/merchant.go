@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// merchant is a shop at a place, or one on the web (online), which has a country and no place.
+// merchant is a shop at a place, or one on the web (online), which has a country for its currency only.
 type merchant struct {
 	id       string
 	online   bool
@@ -70,7 +70,7 @@ func (m *market) openAt(rnd *rand.Rand, where int) {
 
 func (m *market) make(rnd *rand.Rand, made merchant) *merchant {
 	made.id = "m-" + strconv.Itoa(m.opened)
-	made.money = moneyOf(made.country)
+	made.money = moneys[made.country]
 	made.dear = 0.3 * rnd.NormFloat64()
 	m.opened++
 	return &made

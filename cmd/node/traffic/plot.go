@@ -9,7 +9,8 @@ import (
 const (
 	// PatternCardTesting: somebody tries whether a card works, by a burst of small amounts over many merchants.
 	PatternCardTesting = "card_testing"
-	// PatternStolenCard: a card is used in another country, or its number on the web, while its holder goes on as ever.
+	// PatternStolenCard: a card is used while its holder goes on as ever: half of them in another country, a quarter on the web, and a
+	// quarter, which are hard to see, in the shops of the holder's own town.
 	PatternStolenCard = "stolen_card"
 	// PatternBustOut: a new merchant behaves for days, then charges large amounts to many cards and disappears.
 	PatternBustOut = "bust_out"
@@ -48,6 +49,7 @@ var plots = [...]plot{
 func castCardTesting(g *Generator, s *story, _ *holder, _ int64) int64 {
 	s.card = g.card()
 	s.device = g.newDevice()
+	s.where = g.lair(s.card)
 	return spell(g.rnd, minuteMs, hourMs)
 }
 
@@ -56,8 +58,8 @@ func actCardTesting(g *Generator, s *story, at int64) (Event, int64) {
 	if s.left == 1 && g.rnd.Float64() < 0.4 { // it works
 		euros = 80 + 320*g.rnd.Float64()
 	}
-	e := g.fraud(PatternCardTesting, s.card, anyOf(g.rnd, g.market.web), s.device, euros, 1, at)
-	return e, spell(g.rnd, 3*secondMs, 90*secondMs)
+	p := payment{s.card, anyOf(g.rnd, g.market.web), s.device, s.where, euros, at}
+	return g.fraud(PatternCardTesting, p, 1), spell(g.rnd, 3*secondMs, 90*secondMs)
 }
 
 // castStolenCard begins, half of the time, soon after the holder's own purchase.
@@ -66,10 +68,12 @@ func castStolenCard(g *Generator, s *story, h *holder, at int64) int64 {
 		s.card = g.card()
 	}
 	victim := g.people.holder(s.card)
-	from, _ := g.people.whereabouts(&victim, at)
-	s.where = g.people.abroad(g.rnd, from)
-	if g.rnd.Float64() < 0.3 {
-		s.device = g.newDevice()
+	s.where, _ = g.people.whereabouts(&victim, at)
+	switch u := g.rnd.Float64(); {
+	case u < 0.50:
+		s.where = g.people.abroad(g.rnd, s.where)
+	case u < 0.75:
+		s.device, s.where = g.newDevice(), g.lair(s.card)
 	}
 	return spell(g.rnd, 10*minuteMs, 2*hourMs)
 }
@@ -81,8 +85,8 @@ func actStolenCard(g *Generator, s *story, at int64) (Event, int64) {
 		shops = g.market.web
 	}
 	shop, victim := popular(g.rnd, shops), g.people.holder(s.card)
-	euros := g.price(&victim, shop) * (1.2 + 3*g.rnd.Float64())
-	return g.fraud(PatternStolenCard, s.card, shop, s.device, euros, 1, at), spell(g.rnd, 4*minuteMs, hourMs)
+	euros := g.price(&victim, shop) * (0.8 + 2.5*g.rnd.Float64())
+	return g.fraud(PatternStolenCard, payment{s.card, shop, s.device, s.where, euros, at}, 1), spell(g.rnd, 4*minuteMs, hourMs)
 }
 
 func actBustOut(g *Generator, s *story, at int64) (Event, int64) {
@@ -95,19 +99,19 @@ func actBustOut(g *Generator, s *story, at int64) (Event, int64) {
 	if g.rnd.Float64() < 0.5 {
 		with = h.phone
 	}
-	euros := 150 + 650*g.rnd.Float64()
-	return g.fraud(PatternBustOut, h.card, s.shop, with, euros, 2, at), spell(g.rnd, 2*minuteMs, hourMs)
+	p := payment{h.card, s.shop, with, h.home, 60 + 640*g.rnd.Float64(), at}
+	return g.fraud(PatternBustOut, p, 2), spell(g.rnd, 2*minuteMs, hourMs)
 }
 
 func castHijackedDevice(g *Generator, s *story, h *holder, _ int64) int64 {
-	s.device = h.phone
+	s.device, s.where = h.phone, h.home
 	return spell(g.rnd, 10*minuteMs, 4*hourMs)
 }
 
 func actHijackedDevice(g *Generator, s *story, at int64) (Event, int64) {
 	euros := math.Exp(4.1 + 0.7*g.rnd.NormFloat64())
-	e := g.fraud(PatternHijackedDevice, g.card(), popular(g.rnd, g.market.web), s.device, euros, 1, at)
-	return e, spell(g.rnd, 20*secondMs, 6*minuteMs)
+	p := payment{g.card(), popular(g.rnd, g.market.web), s.device, s.where, euros, at}
+	return g.fraud(PatternHijackedDevice, p, 1), spell(g.rnd, 20*secondMs, 6*minuteMs)
 }
 
 // castSpree sends the holder through the shops of the city where they are.
@@ -121,8 +125,9 @@ func actSpree(g *Generator, s *story, at int64) (Event, int64) {
 	return g.buyLocally(&h, popular(g.rnd, g.market.local[s.where]), at), spell(g.rnd, 4*minuteMs, 40*minuteMs)
 }
 
-func castMicropayments(g *Generator, s *story, h *holder, _ int64) int64 {
+func castMicropayments(g *Generator, s *story, h *holder, at int64) int64 {
 	s.device = h.phone
+	s.where, _ = g.people.whereabouts(h, at)
 	s.shop = popular(g.rnd, g.market.games)
 	return spell(g.rnd, 10*secondMs, 2*minuteMs)
 }
@@ -131,8 +136,7 @@ func actMicropayments(g *Generator, s *story, at int64) (Event, int64) {
 	if g.rnd.Float64() < 0.2 { // another game
 		s.shop = popular(g.rnd, g.market.games)
 	}
-	h := g.people.holder(s.card)
-	return g.genuine(&h, s.shop, s.device, 0.5+6*g.rnd.Float64(), at), spell(g.rnd, 10*secondMs, 3*minuteMs)
+	return g.genuine(payment{s.card, s.shop, s.device, s.where, 0.5 + 6*g.rnd.Float64(), at}), spell(g.rnd, 10*secondMs, 3*minuteMs)
 }
 
 func actNewShop(g *Generator, s *story, at int64) (Event, int64) {
@@ -147,7 +151,16 @@ func castNewMerchant(g *Generator, s *story, _ *holder, _ int64) int64 {
 	return spell(g.rnd, minuteMs, hourMs)
 }
 
-// newDevice is one that no holder has.
+// lair is the city that a thief on the web seems to be in: half of the time near the victim's home, by a proxy.
+func (g *Generator) lair(card int) int {
+	victim := g.people.holder(card)
+	if g.rnd.Float64() < 0.5 {
+		return victim.home
+	}
+	return g.people.abroad(g.rnd, victim.home)
+}
+
+// newDevice is one that was never seen before.
 func (g *Generator) newDevice() device {
 	g.devices++
 	return g.devices

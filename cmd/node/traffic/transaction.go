@@ -17,25 +17,39 @@ var (
 // maxMinor bounds an amount far above what is drawn and far below what the edge accepts.
 const maxMinor = 1e9
 
-// transaction fills in what follows from card, shop, device and price.
-func (g *Generator) transaction(card int, shop *merchant, with device, euros float64, at int64) decision.Transaction {
+// payment is who pays what where.
+type payment struct {
+	card int
+	shop *merchant
+	// with is the device, 0 when none is seen.
+	with device
+	// from is the city, as an index, in which the payer is; it is seen on the web only.
+	from  int
+	euros float64
+	at    int64
+}
+
+// transaction writes a payment down as the client would send it.
+func (g *Generator) transaction(p payment) decision.Transaction {
+	shop := p.shop
 	t := decision.Transaction{
 		Merchant:   shop.id,
-		At:         at,
-		Amount:     int64(min(max(math.Round(euros*shop.money.perEuro), 1), maxMinor)),
+		At:         p.at,
+		Amount:     int64(min(max(math.Round(p.euros*shop.money.perEuro), 1), maxMinor)),
 		Currency:   shop.money.code,
-		Country:    shop.country,
+		Country:    cities[p.from].country,
 		MCC:        shop.trade.mcc,
 		Attributes: byWeb,
 	}
 	if !shop.online {
+		t.Country = shop.country
 		t.HasPosition, t.Lat, t.Lon = true, shop.lat, shop.lon
 		t.Attributes = byCard
-		if with != 0 {
+		if p.with != 0 {
 			t.Attributes = byWallet
 		}
 	}
-	t.ID, t.Card, t.Device = g.names(card, with)
+	t.ID, t.Card, t.Device = g.names(p.card, p.with)
 	return t
 }
 

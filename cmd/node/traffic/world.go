@@ -1,5 +1,12 @@
 package traffic
 
+import (
+	"math"
+	"strconv"
+
+	"scoremesh/decision"
+)
+
 // city is a place where people live and shop.
 type city struct {
 	country  string
@@ -21,26 +28,39 @@ var cities = [...]city{
 	{"US", 40.71, -74.01, 3}, {"JP", 35.68, 139.69, 2},
 }
 
-// money is a currency with about what a euro was worth in it in 2026, in its minor units.
+// money is a currency with how many of its minor units a euro is worth.
 type money struct {
 	code    string
 	perEuro float64
 }
 
-var (
-	euro = money{"EUR", 100}
-	// otherMoney is by country; everywhere else it is the euro.
-	otherMoney = map[string]money{
-		"GB": {"GBP", 86}, "CH": {"CHF", 94}, "SE": {"SEK", 1_100}, "PL": {"PLN", 425}, "US": {"USD", 115}, "JP": {"JPY", 170},
-	}
-)
+// abroadMoney is by country; everywhere else it is the euro.
+var abroadMoney = map[string]string{"GB": "GBP", "CH": "CHF", "SE": "SEK", "PL": "PLN", "US": "USD", "JP": "JPY"}
 
-func moneyOf(country string) money {
-	if m, ok := otherMoney[country]; ok {
-		return m
+// Rates returns what one unit of each currency but the euro is worth in euros, about as in 2026, in the form in which
+// decision.NewRates takes it. Amounts are invented by these; an edge that converts by them sees what was meant.
+func Rates() map[string]string {
+	return map[string]string{
+		"GBP": "1.16", "CHF": "1.07", "SEK": "0.091", "PLN": "0.235", "USD": "0.87", "JPY": "0.0059",
 	}
-	return euro
 }
+
+// moneys is by country.
+var moneys = func() map[string]money {
+	rates := Rates()
+	m := map[string]money{}
+	for i := range cities {
+		country := cities[i].country
+		code, inEuros := "EUR", 1.0
+		if abroad, ok := abroadMoney[country]; ok {
+			code = abroad
+			inEuros, _ = strconv.ParseFloat(rates[code], 64)
+		}
+		digits, _ := decision.Exponent(code)
+		m[country] = money{code, math.Pow10(digits) / inEuros}
+	}
+	return m
+}()
 
 // trade is a merchant category (ISO 18245) with what a purchase in it usually costs.
 type trade struct {
