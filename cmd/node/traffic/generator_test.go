@@ -73,13 +73,20 @@ func TestNextKeepsTimeOrderAndRate(t *testing.T) {
 	}
 }
 
-func TestNightsAreQuieterThanDays(t *testing.T) {
-	var byHour [24]int
-	for _, e := range take(newGenerator(t, nil), 50_000) {
-		byHour[time.UnixMilli(e.Transaction.At).UTC().Hour()]++
+func TestNightsAreQuieterThanDaysForHonestPeople(t *testing.T) {
+	var honest, frauds [24]int
+	for _, e := range take(newGenerator(t, func(c *Config) { c.FraudShare = 0.1 }), 200_000) {
+		if hour := time.UnixMilli(e.Transaction.At).UTC().Hour(); e.Fraud {
+			frauds[hour]++
+		} else {
+			honest[hour]++
+		}
 	}
-	if byHour[3]*4 > byHour[12] {
-		t.Errorf("got %d events at 3 o'clock and %d at 12, want less than a quarter", byHour[3], byHour[12])
+	if honest[3]*4 > honest[12] {
+		t.Errorf("got %d genuine events at 3 o'clock and %d at 12, want less than a quarter", honest[3], honest[12])
+	}
+	if frauds[3]*2 < frauds[12] || frauds[12]*2 < frauds[3] {
+		t.Errorf("got %d frauds at 3 o'clock and %d at 12, want about as many", frauds[3], frauds[12])
 	}
 	sum := 0.0
 	for _, f := range hourly {
@@ -211,8 +218,8 @@ func TestTransactionsAreWhatTheEdgeAccepts(t *testing.T) {
 			}
 		}
 		base, err := rates.Convert(x.Amount, x.Currency)
-		if err != nil || base > 10_000_00 {
-			t.Fatalf("event %d: %d %s is %d in minor units of EUR (%v), want at most ten thousand euros", i, x.Amount, x.Currency, base, err)
+		if err != nil || base > maxEuros*100 {
+			t.Fatalf("event %d: %d %s is %d in minor units of EUR (%v), want at most %d euros", i, x.Amount, x.Currency, base, err, maxEuros)
 		}
 		currencies[x.Currency] = true
 		for field, id := range map[string]string{"id": x.ID, "card": x.Card, "merchant": x.Merchant, "device": x.Device} {
@@ -264,10 +271,14 @@ func TestPopularMerchantsFollowZipf(t *testing.T) {
 
 func TestAHolderIsTheSameEachTime(t *testing.T) {
 	p := newPeople(7)
-	first := p.holder(42)
-	p.holder(43)
-	if diff := cmp.Diff(first, p.holder(42), cmp.AllowUnexported(holder{})); diff != "" {
-		t.Errorf("holder 42 changed (-first +second):\n%s", diff)
+	first := make([]holder, 100)
+	for card := range first {
+		first[card] = p.holder(card)
+	}
+	for card := range first {
+		if diff := cmp.Diff(first[card], p.holder(card), cmp.AllowUnexported(holder{})); diff != "" {
+			t.Fatalf("holder %d changed (-first +second):\n%s", card, diff)
+		}
 	}
 	at := DefaultConfig().Start
 	away := 0

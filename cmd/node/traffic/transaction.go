@@ -14,8 +14,8 @@ var (
 	byWallet = []decision.Attribute{{Name: "channel", Value: "wallet"}}
 )
 
-// maxMinor bounds an amount far above what is drawn and far below what the edge accepts.
-const maxMinor = 1e9
+// maxEuros is the most that anybody pays at once.
+const maxEuros = 10_000
 
 // payment is who pays what where.
 type payment struct {
@@ -35,7 +35,7 @@ func (g *Generator) transaction(p payment) decision.Transaction {
 	t := decision.Transaction{
 		Merchant:   shop.id,
 		At:         p.at,
-		Amount:     int64(min(max(math.Round(p.euros*shop.money.perEuro), 1), maxMinor)),
+		Amount:     int64(max(math.Floor(min(p.euros, maxEuros)*shop.money.perEuro), 1)),
 		Currency:   shop.money.code,
 		Country:    cities[p.from].country,
 		MCC:        shop.trade.mcc,
