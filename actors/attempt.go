@@ -1,19 +1,22 @@
 package actors
 
 import (
+	"time"
+
 	"scoremesh/decision"
 	"scoremesh/feature"
 )
 
 var (
-	errLate       = &decision.Error{Code: decision.CodeDeadline, Detail: "the card's state was not there before the deadline"}
-	errGaveUp     = &decision.Error{Code: decision.CodeDeadline, Detail: "the request that was deciding this transaction gave up"}
-	errClosing    = &decision.Error{Code: decision.CodeNotReady, Detail: "the node is shutting down"}
-	errConflict   = &decision.Error{Code: decision.CodeConflict, Field: "transaction_id", Detail: "the id is known for this card with another body"}
-	errExpired    = &decision.Error{Code: decision.CodeExpired, Field: "transaction_id", Detail: "the id is known for this card, and its decision is past the idempotency period"}
-	errSaturated  = &decision.Error{Code: decision.CodeSaturated, Field: "card_id", Detail: "the card has more transactions within the horizon than can be told apart"}
-	errUndecided  = &decision.Error{Code: decision.CodeNotReady, Detail: "the request that was deciding this transaction ended without a decision"}
-	errUnreadable = &decision.Error{Code: decision.CodeNotReady, Detail: "the card's features cannot be read"}
+	errLate        = &decision.Error{Code: decision.CodeDeadline, Detail: "the card's state was not there before the deadline"}
+	errGaveUp      = &decision.Error{Code: decision.CodeDeadline, Detail: "the request that was deciding this transaction gave up"}
+	errClosing     = &decision.Error{Code: decision.CodeNotReady, Detail: "the node is shutting down"}
+	errConflict    = &decision.Error{Code: decision.CodeConflict, Field: "transaction_id", Detail: "the id is known for this card with another body"}
+	errExpired     = &decision.Error{Code: decision.CodeExpired, Field: "transaction_id", Detail: "the id is known for this card, and its decision is past the idempotency period"}
+	errReplicating = &decision.Error{Code: decision.CodeNotReady, Field: "transaction_id", Detail: "the id was decided in another region, whose decision has not arrived yet", RetryAfter: time.Second}
+	errSaturated   = &decision.Error{Code: decision.CodeSaturated, Field: "card_id", Detail: "the card has more transactions within the horizon than can be told apart"}
+	errUndecided   = &decision.Error{Code: decision.CodeNotReady, Detail: "the request that was deciding this transaction ended without a decision"}
+	errUnreadable  = &decision.Error{Code: decision.CodeNotReady, Detail: "the card's features cannot be read"}
 )
 
 // degraded is a set of degradations that an attempt met.
@@ -162,6 +165,8 @@ func (s *shard) answer(now int64, h *hot, a *attempt, blind bool) {
 // replay is the answer to a transaction whose decision came through the log.
 func (s *shard) replay(a *attempt, k *feature.Known) reply {
 	switch {
+	case !k.Held && k.Position == feature.Position{}:
+		return reply{err: errReplicating}
 	case !k.Held:
 		return reply{err: errExpired}
 	case k.Digest != a.digest:

@@ -46,8 +46,9 @@ type LoadResult struct {
 // dominate Base. An entity is written when its vector dominates the stored one's. When none is incomparable, the watermark becomes the
 // pointwise maximum of the stored one and Target, and FoldedAt the later one.
 //
-// OpenAdd is added in any case that is not refused; OpenRemove is removed only if Target dominates the stored watermark: an owner
-// that lags must not take away what another one put in.
+// OpenAdd is added in any case that is not refused; an id of OpenRemove is removed only if this owner's view of its card is what Redis
+// holds after the call (for a card that is not among the entities: only if Target dominates the stored watermark): an owner that
+// lags must not take away what another one put in.
 type FlushRequest struct {
 	Shard        ShardID
 	Base, Target feature.Vector

@@ -112,9 +112,9 @@ func (s *shard) applyFrom(f *fold, records []placed, i int) (next int) {
 	for next = i; next < len(records); next++ {
 		h := f.hots[next]
 		p := &records[next]
-		if h.entity.Apply(feature.Position{Origin: f.origin, Mark: p.mark}, p.record) {
-			s.markDirty(h)
-		}
+		h.entity.Apply(feature.Position{Origin: f.origin, Mark: p.mark}, p.record)
+		// Also when another owner's flush had it already: the next one moves the watermark past it, and an older dump may lack it.
+		s.markDirty(h)
 	}
 	return next
 }
