@@ -88,8 +88,8 @@ func refusal(err error) (told *decision.Error, understood bool) {
 	var e *decision.Error
 	switch {
 	case errors.As(err, &e):
-		if _, known := problemIndex[e.Code]; known {
-			return e, e.Code != CodeInternal
+		if _, known := problemIndex[e.Code]; known && e.Code != CodeInternal {
+			return e, true
 		}
 		return errInternal, false
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
