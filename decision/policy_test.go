@@ -312,6 +312,19 @@ func TestDecidesConcurrently(t *testing.T) {
 	}
 }
 
+func TestMacroOverMoreThanWasReckonedWithIsStopped(t *testing.T) {
+	p := bind(t, oneRule(`degraded.exists(d, d == "x")`))
+	in := input(0.1)
+	in.Degraded = make([]string, 100_000)
+	if v := p.Decide(in); v.Outcome != Approve || v.Errors != 1 {
+		t.Errorf("got %v with %d errors, want the rule failed and skipped", v.Outcome, v.Errors)
+	}
+	in.Degraded = []string{"a", "x"}
+	if v := p.Decide(in); v.Outcome != Decline || v.Errors != 0 {
+		t.Errorf("an ordinary input after it: got %v with %d errors, want decline without", v.Outcome, v.Errors)
+	}
+}
+
 // The law of a policy: the verdict is that of the first rule whose condition holds, else of the thresholds or the fallback.
 func TestFirstMatchWins(t *testing.T) {
 	outcomes := []Outcome{Approve, Decline, StepUp}
