@@ -20,13 +20,11 @@ type Entity struct {
 	// newest is the latest transaction time among all records, those included that were trimmed. It drives every trim.
 	newest   int64
 	timeline timeline
-	// duplicates: the timeline holds, or held, several elements of one key. Derived, not encoded.
-	duplicates bool
-	tiles      []tiles
-	country    lastCountry
-	position   lastPosition
-	labels     labels
-	rows       []rowValue
+	tiles    []tiles
+	country  lastCountry
+	position lastPosition
+	labels   labels
+	rows     []rowValue
 }
 
 // rowValue is a published value: the last one by (as_of, origin, epoch, sequence).
@@ -62,11 +60,12 @@ func (e *Entity) Len() int { return len(e.timeline.elements) }
 // lower bounds.
 func (e *Entity) Saturated() bool { return e.timeline.saturated != 0 }
 
-// Apply folds the record at p in. It returns false, and changes nothing, when the vector covers p or the record does not touch
-// this entity.
+// Apply folds the record at p in. It returns false, and changes nothing, when the vector covers p, the record does not touch
+// this entity, or p.Origin is none that a vector can hold (epoch 0, a name above 255 bytes, the 256th origin).
+// A transaction 35,000 years away, or of an unknown outcome, which no edge lets through, adds nothing.
 func (e *Entity) Apply(p Position, r *Record) bool {
 	id := r.Touches(e.schema.kind)
-	if id == "" || e.id != "" && e.id != id || e.vector.Covers(p) {
+	if id == "" || e.id != "" && e.id != id || e.vector.Covers(p) || !e.vector.fits(p.Origin) {
 		return false
 	}
 	e.id = id
@@ -89,6 +88,9 @@ func (e *Entity) Apply(p Position, r *Record) bool {
 
 func (e *Entity) applyDecision(p Position, d *decision.Decision) {
 	t := &d.Transaction
+	if !foldable(t.At, d.Outcome) {
+		return
+	}
 	key := t.Key()
 	e.advance(t.At)
 	for i := range e.tiles {
@@ -128,6 +130,9 @@ func (e *Entity) applyDecision(p Position, d *decision.Decision) {
 
 func (e *Entity) applyRetraction(r *Retraction) {
 	f := &r.Facts
+	if !foldable(f.At, f.Outcome) {
+		return
+	}
 	e.advance(f.At)
 	for i := range e.tiles {
 		g := &e.schema.groups[i]
@@ -145,6 +150,9 @@ func (e *Entity) applyRetraction(r *Retraction) {
 
 func (e *Entity) applyPosting(r *Posting) {
 	f := &r.Facts
+	if !foldable(f.At, f.Outcome) {
+		return
+	}
 	e.advance(f.At)
 	label := genuineLabel
 	if r.Fraud {
@@ -195,15 +203,6 @@ func (e *Entity) settle(key uint64) {
 		t.trimNewest(e.schema.timelineMax)
 	}
 	t.elect(key)
-	if !e.duplicates {
-		seen := 0
-		for _, k := range t.keys {
-			if k == key {
-				seen++
-			}
-		}
-		e.duplicates = seen > 1
-	}
 }
 
 // advance moves the newest time on, and trims what falls behind.
@@ -240,6 +239,15 @@ func (e *Entity) trimLabels() {
 		e.labels.trimBefore(e.horizonEdge())
 	}
 }
+
+// foldable says whether a decision can be taken in: its time and a schema's durations add up without overflow, and its outcome
+// is one.
+func foldable(at int64, o decision.Outcome) bool {
+	return -maxTime <= at && at <= maxTime && o <= decision.StepUp
+}
+
+// maxTime is some 35,000 years in milliseconds.
+const maxTime = 1 << 50
 
 // horizonEdge is the oldest time that is kept.
 func (e *Entity) horizonEdge() int64 { return e.newest - e.schema.horizon }

@@ -122,7 +122,7 @@ func (e *Entity) obligations(origin Origin, records []Record, limit int) []Recor
 	}
 	have := len(records)
 	full := func() bool { return len(records)-have >= limit }
-	if e.duplicates {
+	if e.timeline.duplicates {
 		for i := range e.timeline.elements {
 			loser := &e.timeline.elements[i]
 			if !loser.present || loser.retracted || loser.counts || loser.origin.Value() != origin || full() {
@@ -150,8 +150,8 @@ func (e *Entity) obligations(origin Origin, records []Record, limit int) []Recor
 			continue
 		}
 		label, labelled := e.labels.of(p.key)
-		decided, _ := e.timeline.canonical(p.key)
-		if labelled && label.position != p.label || decided != nil && decided.position() != p.decision {
+		decided := e.timeline.holds(p.key, p.decision)
+		if labelled && label.position != p.label || decided != nil && !decided.counts {
 			records = append(records, Record{Posting: &Posting{Label: p.label, Decision: p.decision, Fraud: p.fraud, Sign: -1, Facts: p.facts}})
 		}
 	}

@@ -47,7 +47,8 @@ func (l *lastPosition) observe(t *decision.Transaction, key uint64) {
 }
 
 func (l *lastPosition) before(n *lastPosition) bool {
-	return !l.known || cmp.Or(cmp.Compare(l.at, n.at), cmp.Compare(l.key, n.key), cmp.Compare(l.lat, n.lat), cmp.Compare(l.lon, n.lon)) < 0
+	return !l.known || cmp.Or(cmp.Compare(l.at, n.at), cmp.Compare(l.key, n.key), cmp.Compare(math.Float64bits(l.lat), math.Float64bits(n.lat)),
+		cmp.Compare(math.Float64bits(l.lon), math.Float64bits(n.lon))) < 0
 }
 
 // speed returns km/h between the register and the transaction along a great circle. Less than a second apart counts as a second. A late

@@ -1,11 +1,8 @@
 package feature
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"math"
 	"regexp"
 	"slices"
@@ -15,7 +12,6 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 	"github.com/zeebo/xxh3"
 
 	"scoremesh/decision"
@@ -47,7 +43,7 @@ type (
 		Delay    string        `yaml:"delay"`
 		Current  bool          `yaml:"current"`
 		Storage  string        `yaml:"storage"`
-		Default  *float64      `yaml:"default"`
+		Default  *fileNumber   `yaml:"default"`
 		TTL      string        `yaml:"ttl"`
 		Where    *fileFilter   `yaml:"where"`
 		Features []fileFeature `yaml:"features"`
@@ -60,10 +56,12 @@ type (
 		Delay     string      `yaml:"delay"`
 		Current   *bool       `yaml:"current"`
 		Storage   string      `yaml:"storage"`
-		Default   *float64    `yaml:"default"`
+		Default   *fileNumber `yaml:"default"`
 		Where     *fileFilter `yaml:"where"`
 		Numerator *fileFilter `yaml:"numerator"`
 	}
+	// fileNumber is a float64 that can be hashed, .nan included.
+	fileNumber float64
 	fileFilter struct {
 		Outcome []string `yaml:"outcome"`
 		Label   string   `yaml:"label"`
@@ -94,6 +92,7 @@ type SchemaError struct {
 	// Line is 1-based; 0 when the error concerns the whole file.
 	Line int
 	// Field is the path of the key: "card.groups[0].features[2].window".
+	// It is empty when the file is not YAML.
 	Field  string
 	Detail string
 }
@@ -111,26 +110,20 @@ func (e *SchemaError) Error() string {
 	return b.String() + ": " + e.Detail
 }
 
+// MarshalJSON writes the number as a text, since JSON has no NaN.
+func (n fileNumber) MarshalJSON() ([]byte, error) {
+	return strconv.AppendQuote(nil, strconv.FormatFloat(float64(n), 'g', -1, 64)), nil
+}
+
 // ParseSchema reads a schema. The file name is for errors only, which are of type *SchemaError.
 func ParseSchema(file string, data []byte) (*Schema, error) {
 	p := &schemaParser{file: file}
 	if len(data) > maxSchemaBytes {
-		return nil, &SchemaError{File: file, Detail: fmt.Sprintf("%d bytes, at most %d are allowed", len(data), maxSchemaBytes)}
+		return nil, &SchemaError{File: file, Line: 1, Detail: fmt.Sprintf("%d bytes, at most %d are allowed", len(data), maxSchemaBytes)}
 	}
-	tree, err := parser.ParseBytes(data, 0)
-	if err != nil {
-		return nil, yamlError(file, err)
-	}
-	if len(tree.Docs) > 1 {
-		return nil, &SchemaError{File: file, Line: tree.Docs[1].GetToken().Position.Line, Detail: "a second YAML document; one is allowed"}
-	}
-	p.tree = tree
 	var f fileSchema
-	if err := yaml.NewDecoder(bytes.NewReader(data), yaml.DisallowUnknownField()).Decode(&f); err != nil {
-		if errors.Is(err, io.EOF) {
-			return nil, &SchemaError{File: file, Detail: "empty file"}
-		}
-		return nil, yamlError(file, err)
+	if err := p.read(data, &f); err != nil {
+		return nil, err
 	}
 	s := p.schema(&f)
 	if p.err != nil {
@@ -142,19 +135,6 @@ func ParseSchema(file string, data []byte) (*Schema, error) {
 	}
 	s.hash = xxh3.Hash(meaning)
 	return s, nil
-}
-
-// yamlError turns an error of the YAML package into one with a line.
-func yamlError(file string, err error) error {
-	e := &SchemaError{File: file, Detail: err.Error()}
-	var y yaml.Error
-	if errors.As(err, &y) {
-		e.Detail = y.GetMessage()
-		if t := y.GetToken(); t != nil && t.Position != nil {
-			e.Line = t.Position.Line
-		}
-	}
-	return e
 }
 
 // schemaParser compiles a file; the first error stands in err, and later ones are dropped.
@@ -325,9 +305,9 @@ func (p *schemaParser) feature(ks *kindSchema, field, groupField string, g *file
 		return
 	}
 	out := feature{name: f.Name, function: fn, group: -1}
-	for _, d := range []*float64{g.Default, f.Default} {
+	for _, d := range []*fileNumber{g.Default, f.Default} {
 		if d != nil {
-			out.fallback = *d
+			out.fallback = float64(*d)
 		}
 	}
 	if math.IsInf(out.fallback, 0) {

@@ -18,7 +18,7 @@ type Query struct {
 	// never in filters, since it is undecided and unlabelled.
 	Transaction *decision.Transaction
 	// Pending is the overlay of what the card's owner has registered and not yet seen come back through the log. The transaction's
-	// own entry and those that the timeline already holds are skipped.
+	// own entry and those that the timeline already holds are skipped. It is for cards only, and ignored for other kinds.
 	Pending []*Pending
 }
 
@@ -72,7 +72,11 @@ type reader struct {
 	// their transactions.
 	extra   []element
 	sources []*decision.Transaction
-	set     hashSet
+	// hashes are the transaction's own attributes.
+	hashes []uint64
+	// edge is the oldest time that is seen. An expired state is an empty one, so what an expired one may have held is not read.
+	edge int64
+	set  hashSet
 }
 
 func (r *reader) reset(ks *kindSchema, q *Query) {
@@ -81,7 +85,8 @@ func (r *reader) reset(ks *kindSchema, q *Query) {
 		r.entity = nil
 	}
 	r.extra, r.sources = r.extra[:0], r.sources[:0]
-	for _, p := range q.Pending {
+	r.edge = r.at - ks.horizon
+	for _, p := range r.pending() {
 		if p.Key == r.own || r.holds(p.Key) {
 			continue
 		}
@@ -89,8 +94,8 @@ func (r *reader) reset(ks *kindSchema, q *Query) {
 			attributes: p.hashes, counts: true})
 		r.sources = append(r.sources, p.Transaction)
 	}
-	r.extra = append(r.extra, element{at: r.at, key: r.own, baseAmount: q.Transaction.BaseAmount,
-		attributes: attributesOf(ks.attributes, q.Transaction), counts: true})
+	r.hashes = appendAttributes(r.hashes[:0], ks.attributes, q.Transaction)
+	r.extra = append(r.extra, element{at: r.at, key: r.own, baseAmount: q.Transaction.BaseAmount, attributes: r.hashes, counts: true})
 	r.sources = append(r.sources, q.Transaction)
 }
 
@@ -99,6 +104,14 @@ func (r *reader) release() {
 	clear(r.extra)
 	clear(r.sources)
 	r.query, r.entity = nil, nil
+}
+
+// pending is the overlay, of cards.
+func (r *reader) pending() []*Pending {
+	if r.ks.kind != Card {
+		return nil
+	}
+	return r.query.Pending
 }
 
 func (r *reader) holds(key uint64) bool {
@@ -171,7 +184,8 @@ func (a *aggregate) value(f *feature, s *Schema) (float64, bool) {
 	case maximum:
 		return s.units(float64(a.greatest)), true
 	default:
-		return float64(max(a.matched, 0)) / float64(n), true
+		// A label's posting may come before the decision that it is posted on.
+		return float64(min(max(a.matched, 0), n)) / float64(n), true
 	}
 }
 
@@ -239,6 +253,9 @@ func (r *reader) contribute(a *aggregate, f *feature, el *element) {
 
 // label returns what is known of an element: on cards the label itself, elsewhere the postings.
 func (r *reader) label(el *element) labelFilter {
+	if el.key == r.own {
+		return anyLabel
+	}
 	if r.ks.kind != Card || r.entity == nil {
 		return el.label()
 	}
@@ -328,7 +345,7 @@ func (r *reader) sinceLast() (float64, bool) {
 			last = max(last, el.at)
 		}
 	}
-	if last == math.MinInt64 {
+	if last < r.edge {
 		return 0, false
 	}
 	return float64(r.at-last) / 1000, true
@@ -338,15 +355,18 @@ func (r *reader) sinceLast() (float64, bool) {
 func (r *reader) sinceFirst() (float64, bool) {
 	first := int64(math.MaxInt64)
 	if r.entity != nil {
-		for i := range r.entity.timeline.elements {
-			if el := &r.entity.timeline.elements[i]; el.counts && el.key != r.own {
+		t := &r.entity.timeline
+		for i := t.index(r.edge - 1); i < len(t.elements); i++ {
+			if el := &t.elements[i]; el.counts && el.key != r.own {
 				first = el.at
 				break
 			}
 		}
 	}
 	for _, el := range r.overlay(false) {
-		first = min(first, el.at)
+		if el.at >= r.edge {
+			first = min(first, el.at)
+		}
 	}
 	if first > r.at {
 		return 0, false
@@ -359,13 +379,13 @@ func (r *reader) countryChanged() (float64, bool) {
 	if r.entity != nil {
 		last = r.entity.country
 	}
-	for _, p := range r.query.Pending {
+	for _, p := range r.pending() {
 		if p.Key != r.own {
 			last.observe(p.Transaction, p.Key)
 		}
 	}
 	now := r.query.Transaction.Country
-	if last.country == "" || now == "" {
+	if last.country == "" || last.at < r.edge || now == "" {
 		return 0, false
 	}
 	if last.country != now {
@@ -379,12 +399,12 @@ func (r *reader) travelSpeed() (float64, bool) {
 	if r.entity != nil {
 		last = r.entity.position
 	}
-	for _, p := range r.query.Pending {
+	for _, p := range r.pending() {
 		if p.Key != r.own {
 			last.observe(p.Transaction, p.Key)
 		}
 	}
-	if !last.known || !r.query.Transaction.HasPosition {
+	if !last.known || last.at < r.edge || !r.query.Transaction.HasPosition {
 		return 0, false
 	}
 	return last.speed(r.query.Transaction), true
@@ -412,26 +432,38 @@ func (s *hashSet) reset() {
 	s.len = 0
 }
 
-func (s *hashSet) add(h uint64) {
-	if 2*(s.len+1) > len(s.slots) {
-		old := s.slots
-		s.slots = make([]uint64, max(64, 2*len(old)))
-		s.len = 0
-		for _, o := range old {
-			if o != 0 {
-				s.add(o)
-			}
+// grow makes room for n hashes.
+func (s *hashSet) grow(n int) {
+	size := max(64, len(s.slots))
+	for size < 2*n {
+		size *= 2
+	}
+	if size == len(s.slots) {
+		return
+	}
+	old := s.slots
+	s.slots, s.len = make([]uint64, size), 0
+	for _, h := range old {
+		if h != 0 {
+			s.add(h)
 		}
+	}
+}
+
+// add takes a hash in, and says whether it is new.
+func (s *hashSet) add(h uint64) bool {
+	if 2*(s.len+1) > len(s.slots) {
+		s.grow(s.len + 1)
 	}
 	mask := uint64(len(s.slots) - 1)
 	for i := h & mask; ; i = (i + 1) & mask {
 		switch s.slots[i] {
 		case h:
-			return
+			return false
 		case 0:
 			s.slots[i] = h
 			s.len++
-			return
+			return true
 		}
 	}
 }

@@ -218,16 +218,10 @@ func (s *Schema) Defaults(k Kind, vector []float64) {
 	}
 }
 
+// minorUnits are the minor units in a major one, by the currency's exponent. One division gives the nearest float64.
+var minorUnits = [...]float64{1, 10, 100, 1000, 10_000}
+
 // units converts minor to major units of the base currency.
 func (s *Schema) units(minor float64) float64 {
-	switch s.exponent {
-	case 0:
-		return minor
-	case 2:
-		return minor / 100
-	}
-	for range s.exponent {
-		minor /= 10
-	}
-	return minor
+	return minor / minorUnits[s.exponent]
 }

@@ -80,7 +80,10 @@ func (s *sketch) prune(lo, hi int, oldest, settled int64) {
 // ranks are plain HyperLogLog registers: the greatest rank seen of each.
 type ranks [registers]uint8
 
-// place returns a hash's register and its rank there, 1 to 58.
+// maxRank is the greatest rank: no bit is set behind the register's.
+const maxRank = 64 - registerBits + 1
+
+// place returns a hash's register and its rank there, 1 to maxRank.
 func place(hash uint64) (register, rank uint8) {
 	return uint8(hash >> (64 - registerBits)), uint8(bits.LeadingZeros64(hash<<registerBits|1<<(registerBits-1)) + 1)
 }

@@ -139,6 +139,7 @@ func (t *tiles) add(g *tileGroup, at, amount int64, outcome decision.Outcome, la
 		return
 	}
 	row := t.row(g, g.tile(at))
+	amount = max(amount, none+1)
 	for i, c := range g.columns {
 		if (c.filter.label == anyLabel) != (label == anyLabel) || !c.filter.matches(outcome, label) {
 			continue

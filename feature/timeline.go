@@ -1,6 +1,7 @@
 package feature
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"unique"
@@ -84,8 +85,10 @@ func (e *element) label() labelFilter {
 type timeline struct {
 	// elements are sorted by compare, and distinct.
 	elements []element
-	// keys[i] == elements[i].key; scanning it finds the duplicates of a transaction.
-	keys []uint64
+	// prints[i] is the lowest byte of elements[i].key: a scan over bytes finds the few elements that may have a key.
+	prints []byte
+	// duplicates: several elements of one key are held, or were. Derived, not encoded.
+	duplicates bool
 	// saturated is the newest time that trimNewest dropped, 0 for none. Behind the horizon it is 0 again.
 	saturated int64
 }
@@ -101,39 +104,77 @@ func (t *timeline) at(e element) *element {
 		}
 	}
 	t.elements = slices.Insert(t.elements, i, e)
-	t.keys = slices.Insert(t.keys, i, e.key)
+	t.prints = slices.Insert(t.prints, i, byte(e.key))
 	return &t.elements[i]
+}
+
+// next returns the place of the first element of the key from place i on, or -1.
+func (t *timeline) next(key uint64, i int) int {
+	for i < len(t.prints) {
+		n := bytes.IndexByte(t.prints[i:], byte(key))
+		if n < 0 {
+			return -1
+		}
+		if i += n; t.elements[i].key == key {
+			return i
+		}
+		i++
+	}
+	return -1
 }
 
 // elect settles which element of the key counts.
 func (t *timeline) elect(key uint64) {
-	var winner *element
-	for i, k := range t.keys {
-		if k != key {
-			continue
-		}
+	first := t.next(key, 0)
+	if first < 0 {
+		return
+	}
+	winner := &t.elements[first]
+	winner.counts = winner.present && !winner.retracted
+	for i := t.next(key, first+1); i >= 0; i = t.next(key, i+1) {
+		t.duplicates = true
 		e := &t.elements[i]
-		e.counts = false
-		if e.present && !e.retracted && (winner == nil || e.before(winner)) {
+		e.counts = e.present && !e.retracted && (!winner.counts || e.before(winner))
+		if e.counts {
+			winner.counts = false
 			winner = e
 		}
 	}
-	if winner != nil {
-		winner.counts = true
+}
+
+// electAll derives, after decoding, which elements count.
+func (t *timeline) electAll() {
+	var seen hashSet
+	seen.grow(len(t.elements))
+	for i := range t.elements {
+		el := &t.elements[i]
+		el.counts = el.present && !el.retracted
+		// A set of hashes has no room for the key 0, which is therefore treated as a duplicate.
+		if el.key == 0 || !seen.add(el.key) {
+			t.elect(el.key)
+		}
 	}
 }
 
 // canonical returns the element of the key that counts, and whether the key is known at all.
 func (t *timeline) canonical(key uint64) (e *element, known bool) {
-	for i, k := range t.keys {
-		if k == key {
-			known = true
-			if t.elements[i].counts {
-				return &t.elements[i], true
-			}
+	for i := t.next(key, 0); i >= 0; i = t.next(key, i+1) {
+		known = true
+		if t.elements[i].counts {
+			return &t.elements[i], true
 		}
 	}
 	return nil, known
+}
+
+// holds returns the element of a decision, or nil.
+func (t *timeline) holds(key uint64, p Position) *element {
+	for i := t.next(key, 0); i >= 0; i = t.next(key, i+1) {
+		if t.elements[i].position() == p {
+			return &t.elements[i]
+		}
+	}
+	return nil
 }
 
 // trimBefore drops what is older than edge.
@@ -161,14 +202,17 @@ func (t *timeline) drop(n int) {
 	if n == 0 {
 		return
 	}
-	dropped := t.keys[:n]
+	var orphans []uint64
+	if t.duplicates {
+		for i := range n {
+			orphans = append(orphans, t.elements[i].key)
+		}
+	}
 	clear(t.elements[:n])
 	// Slicing the front off moves nothing: a hot timeline drops one element for each that it takes.
-	t.elements, t.keys = t.elements[n:], t.keys[n:]
-	for _, key := range dropped {
-		if slices.Contains(t.keys, key) {
-			t.elect(key)
-		}
+	t.elements, t.prints = t.elements[n:], t.prints[n:]
+	for _, key := range orphans {
+		t.elect(key)
 	}
 }
 
@@ -191,9 +235,12 @@ func attributesOf(keep []attribute, t *decision.Transaction) []uint64 {
 	if len(keep) == 0 {
 		return nil
 	}
-	out := make([]uint64, len(keep))
-	for i, a := range keep {
-		out[i] = hashAttribute(a.of(t))
+	return appendAttributes(make([]uint64, 0, len(keep)), keep, t)
+}
+
+func appendAttributes(out []uint64, keep []attribute, t *decision.Transaction) []uint64 {
+	for _, a := range keep {
+		out = append(out, hashAttribute(a.of(t)))
 	}
 	return out
 }

@@ -76,8 +76,8 @@ func VectorOf(o Origin, m Mark) Vector {
 // Get returns the mark of the origin, 0 when nothing of it was applied.
 func (v *Vector) Get(o Origin) Mark {
 	for i := range v.entries {
-		if v.entries[i].origin == o {
-			return v.entries[i].mark
+		if e := &v.entries[i]; e.origin.Epoch == o.Epoch && e.origin.Region == o.Region {
+			return e.mark
 		}
 	}
 	return 0
@@ -103,8 +103,8 @@ func (v *Vector) Covers(p Position) bool { return v.Get(p.Origin) >= p.Mark }
 // Advance moves the origin's mark to m; it never moves back.
 func (v *Vector) Advance(o Origin, m Mark) {
 	for i := range v.entries {
-		if v.entries[i].origin == o {
-			v.entries[i].mark = max(v.entries[i].mark, m)
+		if e := &v.entries[i]; e.origin.Epoch == o.Epoch && e.origin.Region == o.Region {
+			e.mark = max(e.mark, m)
 			return
 		}
 	}
@@ -159,7 +159,16 @@ func (v *Vector) String() string {
 // (8 bytes, big endian) and the mark (8 bytes, big endian), which compare as strings; then per origin, in the same order, the
 // region's name (one length byte, bytes). Epochs are unique over regions, so dominance needs the fixed part only.
 
-const maxOrigins = 255
+// Bounds of the binary form. Apply refuses what would exceed them.
+const (
+	maxOrigins     = 255
+	maxRegionBytes = 255
+)
+
+// fits says whether the vector can take a mark of the origin and still be encoded.
+func (v *Vector) fits(o Origin) bool {
+	return o.Epoch != 0 && len(o.Region) <= maxRegionBytes && (len(v.entries) < maxOrigins || v.Get(o) != 0)
+}
 
 // ErrVector is returned for bytes that are not a vector.
 var ErrVector = errors.New("malformed vector")
@@ -200,7 +209,7 @@ func DecodeVector(b []byte) (Vector, []byte, error) {
 		e := &v.entries[i]
 		e.origin.Epoch = binary.BigEndian.Uint64(fixed[16*i:])
 		e.mark = Mark(binary.BigEndian.Uint64(fixed[16*i+8:]))
-		e.origin.Region = intern(b[1 : 1+int(b[0])])
+		e.origin.Region = intern(string(b[1 : 1+int(b[0])]))
 		b = b[1+int(b[0]):]
 		if e.mark == 0 || e.origin.Epoch == 0 || i > 0 && v.entries[i-1].origin.Compare(e.origin) >= 0 {
 			return Vector{}, nil, ErrVector
