@@ -7,10 +7,8 @@ import (
 
 // View is what a shard knows of an entity now.
 type View struct {
-	// Values are the features of the kind, in the order of the schema's names from Range(kind); pending attempts count.
-	Values []float64
-	// Defaults is how many of them are defaults.
-	Defaults int
+	// Features are those of the kind, in the schema's order; pending attempts count.
+	Features []feature.Shown
 	// Contributions is how many transactions the timeline holds, and Newest the time of the newest one, Unix milliseconds; 0 when
 	// the entity is not known.
 	Contributions int
@@ -53,12 +51,9 @@ func (s *shard) show(now int64, h *hot, v *viewing) {
 	case feature.Merchant:
 		t.Merchant = h.id
 	}
-	values := make([]float64, len(s.schema.Names()))
 	s.query = feature.Query{Kind: s.id.Kind, Entity: h.entity, Transaction: t, Pending: h.overlay}
-	view := View{Defaults: s.schema.Read(&s.query, values), Contributions: h.entity.Len(), Newest: max(h.entity.Newest(), 0),
+	view := View{Features: s.schema.Show(&s.query), Contributions: h.entity.Len(), Newest: max(h.entity.Newest(), 0),
 		FoldedAt: s.foldedAt, Status: s.status.String(), Vector: h.entity.Vector().Clone()}
-	low, high := s.schema.Range(s.id.Kind)
-	view.Values = values[low:high]
 	s.showing = nil
 	s.out.views = append(s.out.views, viewAnswer{v, viewReply{view: view}})
 }
