@@ -9,9 +9,11 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
@@ -112,9 +114,14 @@ func (c *Config) credentials(urlUser, urlPassword string) func(context.Context) 
 	}
 }
 
+// quiet silences the client library's process-wide logger: it writes unstructured lines to stderr, and every failure of which it
+// speaks comes back as an error too.
+var quiet = sync.OnceFunc(logging.Disable)
+
 // connect makes a client whose batches end after timeout. It does no I/O. The client never retries: a read has no time for it,
 // and a flush is submitted again by its shard.
 func (c *Config) connect(timeout time.Duration, conns int) (redis.UniversalClient, error) {
+	quiet()
 	t, err := parseURL(c.URL)
 	if err != nil {
 		return nil, fmt.Errorf("url: %w", err)

@@ -55,7 +55,8 @@ type FlushResult struct {
 	Corrupt string
 	// Written counts the entities written, Stale those of which Redis had the same or a newer state. Both are stored.
 	Written, Stale int
-	// Incomparable are the entities that are neither: they were not written, and the watermark did not move. Load and merge them.
+	// Incomparable are the entities that are neither, because two owners folded the logs in different orders: they were not written,
+	// and the watermark did not move. Everything stays dirty; folding on makes this owner's states dominate.
 	Incomparable []string
 	// Watermark is the stored one after the call; the zero Watermark with ErrCorruptWatermark.
 	Watermark Watermark
