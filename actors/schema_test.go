@@ -20,6 +20,7 @@ card:
         - {name: card_count, function: count}
         - {name: card_sum, function: sum}
         - {name: card_declines, function: count, where: {outcome: [decline]}}
+        - {name: card_days, function: count, window: 48h}
     - name: tiled
       window: 1h
       storage: tiles
