@@ -81,10 +81,16 @@ func isCardNumber(s string) bool {
 
 // onlyDigits returns s without spaces and dashes.
 func onlyDigits(s string) string {
-	if strings.IndexByte(s, ' ') < 0 && strings.IndexByte(s, '-') < 0 {
+	if !strings.ContainsAny(s, " -") {
 		return s
 	}
-	return strings.NewReplacer(" ", "", "-", "").Replace(s)
+	b := make([]byte, 0, len(s))
+	for i := range len(s) {
+		if c := s[i]; c != ' ' && c != '-' {
+			b = append(b, c)
+		}
+	}
+	return string(b)
 }
 
 // refuseCardNumber refuses a field that is one, or that holds number, the digits of the request's own card number, or "".

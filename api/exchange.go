@@ -48,7 +48,9 @@ func (x *exchange) begin(w http.ResponseWriter, r *http.Request) {
 // end forgets the request.
 func (x *exchange) end() {
 	if x.private {
-		clear(x.in[:cap(x.in)])
+		for _, b := range [...][]byte{x.in, x.transaction.number, x.label.number, x.row.number} {
+			clear(b[:cap(b)])
+		}
 	}
 	x.w, x.r = nil, nil
 	x.scan.reset(nil)

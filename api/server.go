@@ -18,6 +18,9 @@ import (
 	"scoremesh/decision"
 )
 
+// maxScrapes bounds the requests for /metrics that are served at once.
+const maxScrapes = 4
+
 // Options are what a Server is made of. All are required but HashCard.
 type Options struct {
 	Config  Config
@@ -69,7 +72,7 @@ func New(o Options) (*Server, error) {
 	if e.metrics, err = newMetrics(o.Registerer, &e.scoring, &e.bulk); err != nil {
 		return nil, fmt.Errorf("register api metrics: %w", err)
 	}
-	e.scrape = promhttp.HandlerFor(o.Gatherer, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: c.MaxDeadline})
+	e.scrape = promhttp.HandlerFor(o.Gatherer, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes, Timeout: c.MaxDeadline})
 
 	s := &Server{edge: e, tls: c.TLS}
 	s.http = &http.Server{

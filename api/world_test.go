@@ -324,3 +324,8 @@ func holdToDescription(r *http.Request, rec *httptest.ResponseRecorder, withRequ
 	}
 	return nil
 }
+
+func scoreUntilDeadline(ctx context.Context, _ *decision.Transaction, _ bool) (*decision.Answer, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
