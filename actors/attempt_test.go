@@ -312,6 +312,9 @@ func TestRebuildKeepsWhatIsInMemory(t *testing.T) {
 	if r.machine.status != statusRebuilding || r.machine.counts.rebuilds != 1 {
 		t.Fatalf("got %v, %d rebuilds, want one", r.machine.status, r.machine.counts.rebuilds)
 	}
+	if len(r.machine.dirty) != 1 {
+		t.Errorf("got %d dirty, want the card: it must stay in memory until it is stored again", len(r.machine.dirty))
+	}
 	if x := r.got(r.ask(tx)); x.recorded == nil {
 		t.Errorf("got %+v, want the recorded decision: the card is in memory", x)
 	}
