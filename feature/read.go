@@ -77,6 +77,8 @@ type reader struct {
 	// edge is the oldest time that is seen. An expired state is an empty one, so what an expired one may have held is not read.
 	edge int64
 	set  hashSet
+	// onlooker: the query's transaction is only a point in time, and counts nowhere.
+	onlooker bool
 }
 
 func (r *reader) reset(ks *kindSchema, q *Query) {
@@ -103,7 +105,7 @@ func (r *reader) reset(ks *kindSchema, q *Query) {
 func (r *reader) release() {
 	clear(r.extra)
 	clear(r.sources)
-	r.query, r.entity = nil, nil
+	r.query, r.entity, r.onlooker = nil, nil, false
 }
 
 // pending is the overlay, of cards.
@@ -124,7 +126,7 @@ func (r *reader) holds(key uint64) bool {
 
 // overlay returns the contributions of the overlay; current adds the transaction itself.
 func (r *reader) overlay(current bool) []element {
-	if current {
+	if current && !r.onlooker {
 		return r.extra
 	}
 	return r.extra[:len(r.extra)-1]

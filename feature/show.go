@@ -10,12 +10,13 @@ type Shown struct {
 	Source string
 }
 
-// Show computes the features of the query's kind, as Read does, with their sources.
+// Show computes the features of the query's kind with their sources, as an onlooker: the query's transaction only says when, and whose.
 func (s *Schema) Show(q *Query) []Shown {
 	ks := &s.kinds[q.Kind]
 	r := readers.Get().(*reader)
 	defer readers.Put(r)
 	r.reset(ks, q)
+	r.onlooker = true
 	shown := make([]Shown, len(ks.features))
 	for i := range ks.features {
 		f := &ks.features[i]

@@ -69,7 +69,7 @@ func (r *Region) Health() Health {
 		because("the log was replaced by another one: restart the node")
 		h.Ready, h.Live = false, false
 	}
-	if r.draining.Load() {
+	if r.leaving.Load() || r.draining.Load() {
 		h.State, h.Ready = Draining, false
 		because("the node is draining")
 	}

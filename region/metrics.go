@@ -18,7 +18,6 @@ type metrics struct {
 
 	derivedErrors prometheus.Counter
 	corrupt       prometheus.Counter
-	pending       prometheus.Counter
 	refused       prometheus.Counter
 	modelInFlight prometheus.Gauge
 	modelLatency  prometheus.Histogram
@@ -74,7 +73,6 @@ func newMetrics(reg prometheus.Registerer, region string, now func() int64) (*me
 	}
 	m.derivedErrors = counter("scoremesh_feature_derived_errors_total", "Derived features whose expression failed; the model takes them as missing.")
 	m.corrupt = counter("scoremesh_feature_corrupt_states_total", "Stored states or watermarks that could not be decoded.")
-	m.pending = counter("scoremesh_decisions_pending_total", "Answers given before the log confirmed the decision.")
 	m.refused = counter("scoremesh_appends_refused_total", "Requests refused because the queue before the log was full or closed.")
 	m.modelInFlight = gauge("scoremesh_model_in_flight", "Predictions under way.")
 	m.modelLatency = histogram("scoremesh_model_latency_seconds", "Time of one prediction; its count is the model's throughput.", modelBuckets)

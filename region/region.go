@@ -59,13 +59,12 @@ type Region struct {
 	scorings    scorings
 	commits     commits
 
-	// logAway: the last attempt to append failed. warmed: every shard has served once.
-	logAway, warmed, draining atomic.Bool
+	// logAway: the last attempt to append failed. warmed: every shard has served once. leaving: not ready, but serving.
+	logAway, warmed, leaving, draining atomic.Bool
 	// unrecoverable says why shards cannot be rebuilt; redisAway why Redis cannot be read.
 	unrecoverable, redisAway atomic.Pointer[string]
 
-	// stop ends the loops, which running waits for.
-	stop    context.CancelFunc
+	// running are the loops.
 	running sync.WaitGroup
 	// opened are undone by Close in reverse order.
 	opened []func(context.Context) error
@@ -216,8 +215,12 @@ func (r *Region) openShards(ctx context.Context, reg prometheus.Registerer) erro
 	if last > 0 {
 		r.shards.Dispatcher().Live(feature.VectorOf(r.log.Origin(), feature.EndOf(last)))
 	}
+	for _, kind := range feature.Kinds {
+		for partition := range r.config.Shards.Partitions {
+			r.restarts.push(actors.ShardID{Kind: kind, Partition: partition})
+		}
+	}
 	running, stop := context.WithCancel(context.Background())
-	r.stop = stop
 	r.onClose(func(context.Context) error { stop(); r.running.Wait(); return nil })
 	r.run(func() { r.live(running, last+1) })
 	r.run(func() { r.replayer(running) })
@@ -249,16 +252,17 @@ func (r *Region) Close(ctx context.Context) error {
 	return r.undo(ctx)
 }
 
-// Reload reads model and policy again, checks them against the schema, and swaps both, or neither.
-func (r *Region) Reload() error {
-	rules, err := r.rules.Load().Reload(r.config.Rules)
-	if err != nil {
-		return err
-	}
+// Leave makes the node say that it is not ready, so that load balancers turn away from it. It goes on serving until Drain.
+func (r *Region) Leave() { r.leaving.Store(true) }
+
+// Prepare reads model and policy from the files and checks them against the schema, which stays as it is. Use takes the result.
+func (r *Region) Prepare(files RulesetFiles) (*Ruleset, error) { return r.rules.Load().Reload(files) }
+
+// Use decides by other rules from now on. They come from Prepare.
+func (r *Region) Use(rules *Ruleset) {
 	before := r.rules.Swap(rules)
 	r.logger.Info().Str("model_before", before.versions.Model).Str("model", rules.versions.Model).
 		Str("policy_before", before.versions.Policy).Str("policy", rules.versions.Policy).Msg("model and policy reloaded")
-	return nil
 }
 
 // Convert turns an amount of a currency into the schema's currency; both in minor units.

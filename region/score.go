@@ -206,7 +206,6 @@ func (r *Region) commit(ctx context.Context, handle handle, answer *decision.Ans
 	}
 	if !committed {
 		handle.Pended()
-		r.metrics.pending.Inc()
 		answer.Durability = decision.Pending
 		answer.Decision = withDegradation(answer.Decision, decision.DegradedLog)
 	}

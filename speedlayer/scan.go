@@ -3,6 +3,9 @@ package speedlayer
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -17,13 +20,27 @@ const scanCount = 512
 // seen before or after, and an entity may be seen twice. So take Watermarks before the scan: every state seen reflects at least
 // its shard's, and says by its own vector what it reflects beyond. While a Cluster moves slots, entities can be missed.
 func (r *Reader) Scan(ctx context.Context, f func(kind feature.Kind, partition int, id string, state []byte) error) error {
-	cluster, ok := r.store.bulk.(*redis.ClusterClient)
+	masters, err := r.store.masters(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range masters {
+		if err := r.scanServer(ctx, c, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// masters returns every server that has keys of its own.
+func (s *Store) masters(ctx context.Context) ([]redis.Cmdable, error) {
+	cluster, ok := s.bulk.(*redis.ClusterClient)
 	if !ok {
-		return r.scanServer(ctx, r.store.bulk, f)
+		return []redis.Cmdable{s.bulk}, nil
 	}
 	var masters struct {
 		sync.Mutex
-		all []*redis.Client
+		all []redis.Cmdable
 	}
 	err := cluster.ForEachMaster(ctx, func(_ context.Context, c *redis.Client) error {
 		masters.Lock()
@@ -32,14 +49,38 @@ func (r *Reader) Scan(ctx context.Context, f func(kind feature.Kind, partition i
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("scan: %w", readError(err))
+		return nil, fmt.Errorf("scan: %w", readError(err))
 	}
-	for _, c := range masters.all {
-		if err := r.scanServer(ctx, c, f); err != nil {
-			return err
+	return masters.all, nil
+}
+
+// Epochs returns the epochs of a schema of which Redis holds watermarks, ascending. It looks at every key.
+func (s *Store) Epochs(ctx context.Context, schema string) ([]uint64, error) {
+	masters, err := s.masters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	prefix := watermarkPrefix + schema + ":"
+	var epochs []uint64
+	for _, c := range masters {
+		for cursor := uint64(0); ; {
+			found, next, err := c.Scan(ctx, cursor, prefix+"*", scanCount).Result()
+			if err != nil {
+				return nil, fmt.Errorf("scan: %w", readError(err))
+			}
+			for _, key := range found {
+				text, _, _ := strings.Cut(strings.TrimPrefix(key, prefix), ":")
+				if epoch, err := strconv.ParseUint(text, 16, 64); err == nil {
+					epochs = append(epochs, epoch)
+				}
+			}
+			if cursor = next; cursor == 0 {
+				break
+			}
 		}
 	}
-	return nil
+	slices.Sort(epochs)
+	return slices.Compact(epochs), nil
 }
 
 func (r *Reader) scanServer(ctx context.Context, c redis.Cmdable,

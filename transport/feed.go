@@ -58,6 +58,10 @@ func (c *FeedConfig) Validate() error {
 	return nil
 }
 
+// duplicates is the server's window for message ids. The feed does not rely on it; a long one costs the server memory, and
+// holds back events that are to be published again because an operator purged them.
+const duplicates = 2 * time.Second
+
 // positionHeader holds the log position that an event was made from: epoch, sequence and index.
 const positionHeader = "Scoremesh-Position"
 
@@ -65,8 +69,8 @@ const positionHeader = "Scoremesh-Position"
 // the stream DECISIONS_<region>; and conflicts, from retractions of a decision with another outcome than the one that
 // counts, on decisions.<region>.conflict.
 //
-// The n-th message of the stream is a function of the log: every publish demands that it becomes exactly the next message. So a
-// feed that was cut off in any place, and two feeds at once, neither lose nor repeat an event, and a durable consumer misses
+// The n-th message of the stream is a function of the log: every publish demands that it becomes exactly the next message, behind
+// the event before it. So a feed that was cut off in any place, and two feeds at once, neither lose nor repeat an event, and a durable consumer misses
 // none as long as the stream keeps them.
 //
 // Two cases are outside of that. If the log was trimmed before the feed came to it, the events are lost: logged and counted. If every
@@ -134,8 +138,9 @@ type place struct {
 	index int
 	// notBefore passes over batches that were stored earlier, in Unix milliseconds.
 	notBefore int64
-	// expect is the stream's last sequence.
+	// expect is the stream's last sequence, and lastID the id of the event there; "" when there is none.
 	expect uint64
+	lastID string
 }
 
 // session publishes from the feed's place on, until something is wrong. It always returns an error.
@@ -185,7 +190,7 @@ func (f *DecisionFeed) streamConfig() jetstream.StreamConfig {
 		MaxAge:      f.cfg.MaxAge,
 		MaxBytes:    -1,
 		Discard:     jetstream.DiscardOld,
-		Duplicates:  10 * time.Second,
+		Duplicates:  duplicates,
 		AllowDirect: true,
 	}
 	if f.cfg.MaxBytes > 0 {
@@ -229,6 +234,9 @@ func (f *DecisionFeed) resume(ctx context.Context, info *jetstream.StreamInfo) (
 		if err != nil { // somebody else publishes on our subjects
 			f.logger.Warn().Uint64("sequence", seq).Msg("foreign message in the stream of decisions")
 			continue
+		}
+		if seq == info.State.LastSeq {
+			at.lastID = last.header(jetstream.MsgIDHeader)
 		}
 		if epoch == f.log.epoch {
 			at.from, at.index = mark.Seq(), mark.Index()+1
@@ -312,16 +320,24 @@ func (s *feedSession) record(ctx context.Context, b *Batch, index int) error {
 	default:
 		return nil
 	}
-	number, err := s.pub.send(&nats.Msg{Subject: s.feed.prefix + subject, Data: s.buf, Header: nats.Header{
+	id := eventID(p)
+	header := nats.Header{
 		"Content-Type":                  []string{event.ApplicationCloudEventsJSON},
 		positionHeader:                  []string{formatPosition(p)},
-		jetstream.MsgIDHeader:           []string{eventID(p)},
+		jetstream.MsgIDHeader:           []string{id},
 		jetstream.ExpectedLastSeqHeader: []string{strconv.FormatUint(s.at.expect, 10)},
-	}})
+	}
+	if s.at.lastID != "" {
+		// The sequence alone would do for a publish whose predecessor was acknowledged. Here the predecessor may be in flight, and may
+		// lose its place to somebody else's message.
+		header[jetstream.ExpectedLastMsgIDHeader] = []string{s.at.lastID}
+	}
+	number, err := s.pub.send(&nats.Msg{Subject: s.feed.prefix + subject, Data: s.buf, Header: header})
 	if err != nil {
 		return fmt.Errorf("publish event: %w", err)
 	}
 	s.at.expect++
+	s.at.lastID = id
 	return s.push(ctx, flight{number: number, seq: s.at.expect, storedAt: b.StoredAt, pending: b.Pending, batch: b.Seq})
 }
 

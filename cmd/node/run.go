@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	oklog "github.com/oklog/run"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/rs/zerolog"
+
+	"scoremesh/api"
+	"scoremesh/region"
+)
+
+// runCommand runs a node.
+//
+//	signals --> [drain] --> edge stops accepting --> region drains --> region closes
+//	SIGHUP  --> reload model, policy, keys
+//	edge (HTTP) --> node --> region
+type runCommand struct {
+	Config string `required:"" help:"The configuration file; configs/node.yaml shows every key." placeholder:"FILE"`
+}
+
+// Run serves until ctx ends.
+func (c *runCommand) Run(ctx context.Context, t *terminal) error {
+	config, err := LoadConfig(c.Config, os.LookupEnv)
+	if err != nil {
+		return err
+	}
+	log := config.Logging.logger(t.stderr)
+	s, err := newService(config, log)
+	if err != nil {
+		return err
+	}
+	listener, err := s.edge.Listen()
+	if err != nil {
+		return err
+	}
+	log.Info().Str("address", listener.Addr().String()).Msg("edge listens")
+	return s.serve(ctx, listener, c.Config)
+}
+
+// service is a node with its edge.
+type service struct {
+	config   Config
+	log      zerolog.Logger
+	registry *prometheus.Registry
+	node     *node
+	edge     *api.Server
+}
+
+func newService(config Config, log zerolog.Logger) (*service, error) {
+	hasher, err := config.cardHasher(os.LookupEnv)
+	if err != nil {
+		return nil, err
+	}
+	s := &service{config: config, log: log, registry: prometheus.NewRegistry(), node: newNode()}
+	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	options := api.Options{Config: config.API, Backend: s.node.backend(), Region: config.Region, Log: log, Registerer: s.registry, Gatherer: s.registry}
+	if hasher != nil {
+		options.HashCard = hasher.Hash
+	}
+	if s.edge, err = api.New(options); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// serve runs the node until ctx ends or a part fails, and then shuts it down in order. SIGHUP reloads from configFile, if that is not empty.
+func (s *service) serve(ctx context.Context, listener net.Listener, configFile string) error {
+	// The region opens and closes within a context of its own: a signal must not cut off the drain.
+	opening, cancel := context.WithCancel(ctx)
+	var group oklog.Group
+	group.Add(func() error {
+		if err := s.open(opening); err != nil {
+			return err
+		}
+		<-opening.Done()
+		return nil
+	}, func(error) { cancel() })
+	if configFile != "" {
+		reloading, stop := context.WithCancel(ctx)
+		group.Add(func() error { s.reloads(reloading, configFile); return nil }, func(error) { stop() })
+	}
+	group.Add(func() error { return s.edge.Serve(listener) }, func(error) { s.stopEdge() })
+	err := group.Run()
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		err = nil
+	}
+	return errors.Join(err, s.close())
+}
+
+// open opens the region and lets the edge use it.
+func (s *service) open(ctx context.Context) error {
+	r, err := region.Open(ctx, s.config.Config, region.Options{Log: s.log, Metrics: s.registry, Now: s.node.now})
+	if err != nil {
+		return fmt.Errorf("open the region: %w", err)
+	}
+	s.node.region.Store(r)
+	return nil
+}
+
+// stopEdge tells load balancers, waits until they have noticed, and ends the edge once what is in flight was answered.
+func (s *service) stopEdge() {
+	if r := s.node.region.Load(); r != nil {
+		r.Leave()
+		time.Sleep(s.config.DrainNotice)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.config.DrainTimeout)
+	defer cancel()
+	if err := s.edge.Shutdown(ctx); err != nil {
+		s.log.Warn().Err(err).Msg("edge was cut off")
+	}
+}
+
+// close drains and closes the region.
+func (s *service) close() error {
+	r := s.node.region.Load()
+	if r == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.config.DrainTimeout)
+	defer cancel()
+	if err := r.Drain(ctx); err != nil {
+		// Nothing is lost: what is not flushed is in the log. The next start replays it.
+		s.log.Warn().Err(err).Msg("region was not drained in time")
+	}
+	if err := r.Close(ctx); err != nil {
+		return fmt.Errorf("close the region: %w", err)
+	}
+	s.log.Info().Msg("region closed")
+	return nil
+}
+
+// reloads reloads at every SIGHUP: everything is checked before anything is swapped.
+func (s *service) reloads(ctx context.Context, configFile string) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangups:
+			if err := s.reload(configFile); err != nil {
+				s.log.Error().Err(err).Msg("reload refused; nothing was changed")
+			}
+		}
+	}
+}
+
+func (s *service) reload(configFile string) error {
+	config, err := LoadConfig(configFile, os.LookupEnv)
+	if err != nil {
+		return err
+	}
+	r, err := s.node.opened()
+	if err != nil {
+		return err
+	}
+	rules, err := r.Prepare(config.Rules)
+	if err != nil {
+		return err
+	}
+	if config.API.Auth == api.AuthKeys {
+		if err := s.edge.SetKeys(config.API.Keys); err != nil {
+			return err
+		}
+	}
+	r.Use(rules)
+	return s.edge.ReloadCertificate()
+}
