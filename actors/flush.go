@@ -9,7 +9,6 @@ func (s *shard) maybeFlush(now int64) {
 		Entities: make([]EntityState, len(s.dirty))}
 	r.OpenAdd, r.OpenRemove = s.open.changes()
 	for i, h := range s.dirty {
-		h.sent = true
 		r.Entities[i] = EntityState{ID: h.id, State: h.entity.Append(nil)}
 	}
 	s.inFlight = r
@@ -57,22 +56,22 @@ func (s *shard) flushed(now int64, m *flushed) {
 	default:
 		s.flushes.succeed()
 		s.w0.Merge(r.Target)
-		s.pass()
+		s.pass(len(r.Entities))
 		s.open.flushed(r.OpenAdd, r.OpenRemove, r.Target.Dominates(m.result.Watermark))
 	}
 }
 
-// pass cleans the entities that were written, were not touched since, and lie below w0: had one been written but not passed, then an
-// older dump of Redis could lack it, unnoticed.
-func (s *shard) pass() {
+// pass cleans the entities that lie below w0. One that was touched during the flush lies above it, and so does one that was written but
+// not passed: an older dump of Redis could lack that, unnoticed. sent is how many, at the front, were in the flush.
+func (s *shard) pass(sent int) {
 	kept := s.dirty[:0]
 	s.unpassed = 0
-	for _, h := range s.dirty {
-		if h.sent && s.w0.Dominates(*h.entity.Vector()) {
-			h.dirty, h.sent = false, false
+	for i, h := range s.dirty {
+		if s.w0.Dominates(*h.entity.Vector()) {
+			h.dirty = false
 			continue
 		}
-		if h.sent {
+		if i < sent {
 			s.unpassed++
 		}
 		kept = append(kept, h)

@@ -13,8 +13,6 @@ type hot struct {
 
 	// dirty: in shard.dirty. Invariant: every entity with an applied record that w0 does not cover is dirty.
 	dirty bool
-	// sent: in the flush in flight, and not touched since.
-	sent bool
 	// open: the card owes records, or may; it stays in memory until it does not.
 	open bool
 	// pins counts the waiting folds that touch it.
@@ -75,7 +73,6 @@ func (s *shard) use(now int64, id string) *hot {
 
 // markDirty notes that the entity was touched.
 func (s *shard) markDirty(h *hot) {
-	h.sent = false
 	if !h.dirty {
 		h.dirty = true
 		s.dirty = append(s.dirty, h)

@@ -38,7 +38,7 @@ func (s *shard) forget() {
 	s.open.init()
 	s.emitter.forget()
 	for id, h := range s.hot {
-		h.entity, h.loading, h.partial, h.dirty, h.sent, h.open, h.pins = nil, false, false, false, false, false, 0
+		h.entity, h.loading, h.partial, h.dirty, h.open, h.pins = nil, false, false, false, false, 0
 		if h.evictable() {
 			s.recency.remove(h)
 			delete(s.hot, id)
@@ -88,7 +88,7 @@ func (s *shard) rebuild(now int64, why string) {
 	s.emitter.forget()
 	var cold []*hot
 	for _, h := range s.hot {
-		h.loading, h.sent = false, false
+		h.loading = false
 		if h.entity != nil {
 			s.markDirty(h)
 		} else {
