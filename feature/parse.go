@@ -154,19 +154,33 @@ func (p *schemaParser) fail(field, format string, args ...any) {
 // line finds the line of the field, or of the nearest parent that is there.
 func (p *schemaParser) line(field string) int {
 	for path := field; path != ""; {
-		if at, err := yaml.PathString("$." + path); err == nil {
-			if n, err := at.FilterFile(p.tree); err == nil && n != nil && n.GetToken() != nil {
-				return n.GetToken().Position.Line
-			}
+		if n := p.node(path); n != nil {
+			return lineOf(n)
 		}
 		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
 	}
 	return 1
 }
 
+// node finds the value of a field, or nil.
+func (p *schemaParser) node(field string) ast.Node {
+	at, err := yaml.PathString("$." + field)
+	if err != nil {
+		return nil
+	}
+	n, err := at.FilterFile(p.tree)
+	if err != nil {
+		return nil
+	}
+	return n
+}
+
 func (p *schemaParser) schema(f *fileSchema) *Schema {
 	p.seen = map[string]string{}
 	s := &Schema{version: f.Version, currency: f.Currency}
+	if n := p.node("version"); n != nil && n.Type() != ast.StringType {
+		p.fail("version", "%s: want a text; YAML reads this one as something else, so put it in quotes", n.GetToken().Value)
+	}
 	if !versionPattern.MatchString(f.Version) {
 		p.fail("version", "%q: want 1 to 32 of a-z, 0-9, '.', '_', '-', starting with a letter or digit", f.Version)
 	}

@@ -26,7 +26,8 @@ func (p *schemaParser) read(data []byte, f *fileSchema) (err error) {
 			err = &SchemaError{File: p.file, Line: 1, Detail: fmt.Sprintf("not YAML that can be parsed: %v", fault)}
 		}
 	}()
-	if p.tree, err = parser.ParseBytes(data, 0); err != nil {
+	// Duplicate keys are left to the decoder, whose errors can be placed in the tree.
+	if p.tree, err = parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey()); err != nil {
 		return p.yamlError(err)
 	}
 	documents := 0
