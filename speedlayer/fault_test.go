@@ -125,6 +125,32 @@ func TestReadsEndWithinTheBudgetWhenRedisHangsAndHealAfterwards(t *testing.T) {
 	}
 }
 
+func TestTheBreakerOpensWhileTheFirstBatchStillHangs(t *testing.T) {
+	server := redistest.Start(t)
+	cfg := unhurried(server.URL())
+	cfg.ReadBudget, cfg.ReadTimeout, cfg.ReadsInFlight = 20*time.Millisecond, 10*time.Second, 1
+	cfg.BreakerFailures, cfg.BreakerWindow, cfg.BreakerDelay = 1, 1, 10*time.Second
+	s, reg := open(t, cfg)
+	h := in(t, s, space())
+	ref := one(t, h, "c")
+	server.Pause()
+	defer server.Resume()
+	if err := h.Read(context.Background(), []speedlayer.Ref{ref}, make([]speedlayer.Value, 1)); !errors.Is(err, speedlayer.ErrTimeout) {
+		t.Fatalf("got %v, want ErrTimeout", err)
+	}
+	if got := metric(t, reg, "read_breakers", "open"); got != 1 {
+		t.Fatalf("got %v open breakers, want 1", got)
+	}
+	// The only worker is busy: an open breaker refuses on the caller's goroutine.
+	var refused error
+	if err := h.Reader.Submit([]speedlayer.Ref{ref}, func(_ []speedlayer.Value, err error) { refused = err }); err != nil {
+		t.Fatal(err)
+	}
+	if !errors.Is(refused, speedlayer.ErrUnavailable) {
+		t.Errorf("got %v when Submit returned, want ErrUnavailable", refused)
+	}
+}
+
 func TestLateAnswersTouchNothing(t *testing.T) {
 	server := redistest.Start(t)
 	cfg := unhurried(server.URL())
