@@ -437,6 +437,20 @@ func TestObligationsAreEmittedBehindWhatWasFolded(t *testing.T) {
 			t.Fatalf("got %d asks, want 2", len(r.asks))
 		}
 	})
+	t.Run("by a new owner, also when the card was closed, removed by another owner, and opened again", func(t *testing.T) {
+		r := serving(t, nil)
+		duplicates(r)
+		r.flushNow() // c1 is stored as open
+		r.step(&lastIs{generation: r.asks[0].generation})
+		r.commit(r.emits[0].request.Records...)
+		delete(r.redis.open, "c1")
+		d := decided(transaction("t1", "c1", t0), decision.Approve)
+		r.commit(feature.Record{Decision: d})
+		r.flushNow()
+		if !r.redis.open["c1"] {
+			t.Error("Redis holds a card that owes, and not that it does")
+		}
+	})
 	t.Run("by a new owner, from the stored set", func(t *testing.T) {
 		r := serving(t, nil)
 		duplicates(r)

@@ -41,10 +41,11 @@ func (o *openCards) changed() bool {
 	return false
 }
 
-// changes returns what Redis must add and remove, sorted.
+// changes returns what Redis must add and remove, sorted. A dirty open card is added also when it is there already: another owner, to whom it was
+// closed, may have removed it since, and the state that owes must not get into Redis without it.
 func (o *openCards) changes() (add, remove []string) {
-	for id := range o.cards {
-		if _, ok := o.stored[id]; !ok {
+	for id, h := range o.cards {
+		if _, ok := o.stored[id]; !ok || h.dirty {
 			add = append(add, id)
 		}
 	}
