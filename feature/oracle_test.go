@@ -394,7 +394,9 @@ func (o *oracle) pointwise(function string) float64 {
 		}
 	case "travel_speed":
 		last := o.last(func(t *decision.Transaction) bool { return t.HasPosition },
-			func(t *decision.Transaction) []uint64 { return []uint64{math.Float64bits(t.Lat), math.Float64bits(t.Lon)} })
+			func(t *decision.Transaction) []uint64 {
+				return []uint64{math.Float64bits(t.Lat), math.Float64bits(t.Lon)}
+			})
 		if last != nil && o.query.HasPosition {
 			return kilometres(last, o.query) / (max(math.Abs(float64(o.t-last.At)), 1000) / 3.6e6)
 		}

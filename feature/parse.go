@@ -420,6 +420,11 @@ func (p *schemaParser) storage(ks *kindSchema, out *feature, field, groupField s
 			p.fail(field+".where", "%s over tiles cannot filter on a label: what a label says of the past cannot be taken out again; use storage: timeline", f.Function)
 			return
 		}
+		if out.function == distinct && out.delay*tilesPerWindow > out.window*maxSketchTiles {
+			p.fail(field+".delay", "distinct over tiles takes a delay of at most %d windows: it keeps a sketch for each tile of the delay; "+
+				"use a longer window or storage: timeline", maxSketchTiles/tilesPerWindow)
+			return
+		}
 		ks.addTiled(out, attribute(max(attr, 0)))
 	default:
 		p.fail(at, "%q: want timeline or tiles", storage)

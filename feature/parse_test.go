@@ -84,6 +84,7 @@ func TestParseSchemaNamesLineAndField(t *testing.T) {
 		{"min over tiles by label", group(", storage: tiles", ", function: min, window: 5m, where: {label: fraud}"), 7, "card.groups[0].features[0].where", "use storage: timeline"},
 		{"max over tiles by label", group(", storage: tiles", ", function: max, window: 5m, where: {label: fraud}"), 7, "card.groups[0].features[0].where", "use storage: timeline"},
 		{"distinct over tiles by label", group(", storage: tiles", ", function: distinct, of: device, window: 5m, where: {label: fraud}"), 7, "card.groups[0].features[0].where", "use storage: timeline"},
+		{"distinct over tiles long ago", group(", storage: tiles", ", function: distinct, of: device, window: 1h, delay: 9h"), 7, "card.groups[0].features[0].delay", "at most 8 windows"},
 		{"time to live of a window", group(", ttl: 5m", ", function: count, window: 5m"), 5, "card.groups[0].ttl", "only profile"},
 		{"time to live of a register", group(", ttl: 5m", ", function: travel_speed"), 5, "card.groups[0].ttl", "only profile"},
 		{"bad time to live", group(", ttl: 5s", ", function: profile"), 5, "card.groups[0].ttl", "want 1m0s"},

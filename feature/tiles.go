@@ -16,6 +16,11 @@ import (
 
 const tilesPerWindow = 60
 
+// maxSketchTiles bounds how many tiles the delay of a sketch may span. Behind the delay a sketch keeps at most a few pairs of a
+// register; within it, since any tile may still become the newest of a window, it keeps up to one of each tile: 3 bytes each
+// when encoded, so at most 200 KB for a window with the longest delay.
+const maxSketchTiles = 480
+
 // tileGroup declares the tiles that features of one window and delay share.
 type tileGroup struct {
 	window, delay int64

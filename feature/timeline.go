@@ -85,6 +85,8 @@ func (e *element) label() labelFilter {
 type timeline struct {
 	// elements are sorted by compare, and distinct.
 	elements []element
+	// backing is the memory that elements are the end of; drops leave room at its front.
+	backing []element
 	// prints[i] is the lowest byte of elements[i].key: a scan over bytes finds the few elements that may have a key.
 	prints []byte
 	// duplicates: several elements of one key are held, or were. Derived, not encoded.
@@ -103,9 +105,26 @@ func (t *timeline) at(e element) *element {
 			return &t.elements[i]
 		}
 	}
+	t.makeRoom()
 	t.elements = slices.Insert(t.elements, i, e)
 	t.prints = slices.Insert(t.prints, i, byte(e.key))
 	return &t.elements[i]
+}
+
+// makeRoom makes space for one more element, at the front of the backing if drops have left some there.
+func (t *timeline) makeRoom() {
+	n := len(t.elements)
+	if n < cap(t.elements) {
+		return
+	}
+	if cap(t.backing)-n <= n/4 {
+		t.backing = make([]element, n+max(4, n/2))
+		copy(t.backing, t.elements)
+	} else {
+		copy(t.backing, t.elements)
+		clear(t.backing[n:])
+	}
+	t.elements = t.backing[:n]
 }
 
 // next returns the place of the first element of the key from place i on, or -1.
