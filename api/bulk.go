@@ -67,7 +67,7 @@ const (
 // that were. After an error everything before progress.line is committed, and nothing from that line on is confirmed.
 func (x *exchange) stream(ctx context.Context, take func(line []byte) error, commit func() (int, error)) (progress, error) {
 	if x.r.ContentLength > int64(x.e.config.MaxBulkBytes) {
-		return progress{line: 1}, x.tooLarge(x.e.config.MaxBulkBytes)
+		return progress{line: 1}, tooLarge(x.e.config.MaxBulkBytes)
 	}
 	in := lineReader{limit: x.e.config.MaxBulkBytes, buffer: bufio.NewReaderSize(x.r.Body, x.e.config.MaxScoreBytes+1)}
 	p := progress{line: 1}
@@ -135,9 +135,8 @@ func (l *lineReader) next() ([]byte, error) {
 func (x *exchange) lineFault(err error) error {
 	switch {
 	case errors.Is(err, errBodyTooLong):
-		return x.tooLarge(x.e.config.MaxBulkBytes)
+		return tooLarge(x.e.config.MaxBulkBytes)
 	case errors.Is(err, bufio.ErrBufferFull):
-		x.w.Header()["Connection"] = []string{"close"}
 		return &decision.Error{Code: CodeTooLarge, Field: "body", Detail: fmt.Sprintf("a line has at most %d bytes", x.e.config.MaxScoreBytes)}
 	}
 	return x.unread(err)

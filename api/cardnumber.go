@@ -12,9 +12,8 @@ const maxNumberText = 40
 // HashCard replaces a card number by a card id (decision.CardHasher.Hash). Its errors never contain the number.
 type HashCard func(number string) (string, error)
 
-// cardOf makes the card id out of what a body says: exactly one of card_id and card_number. The number is zeroed in place.
+// cardOf makes the card id out of what a body says: exactly one of card_id and card_number.
 func cardOf(hash HashCard, id string, hasID bool, number []byte, hasNumber bool) (string, error) {
-	defer clear(number)
 	switch {
 	case hasID && hasNumber:
 		return "", invalid("card_number", "exactly one of card_id and card_number is allowed")

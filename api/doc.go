@@ -19,7 +19,7 @@
 //
 // # Card numbers in other fields
 //
-// card_id is refused when it looks like a card number at all (12 to 19 digits, Luhn). Every tenth numeric id passes Luhn by chance,
-// so the other ids and the attributes' values are refused only if they also have the prefix and the length of a card network, or equal
-// the request's own card_number. Free text is not searched: the digits of one UUID in ten thousand would be "found".
+// card_id and the attributes' values are refused when they look like a card number at all (12 to 19 digits, Luhn). Every tenth numeric
+// id passes Luhn by chance, so the other ids are refused only if they also have the prefix and the length of a card network. Nothing
+// may contain the request's own card_number. Other text is not searched: the digits of one UUID in ten thousand would be "found".
 package api

@@ -317,6 +317,17 @@ func (s slowBody) Read(p []byte) (int, error) {
 }
 func (s slowBody) Close() error { return nil }
 
+func TestABodyOfUnknownLengthIsBoundedToo(t *testing.T) {
+	w := newWorld(t)
+	r := request("POST", "/v1/score", fullBody+strings.Repeat(" ", 64<<10))
+	r.ContentLength = -1
+	rec := httptest.NewRecorder()
+	w.server.Handler().ServeHTTP(rec, r)
+	if p := problemOf(t, rec); rec.Code != 413 || !strings.Contains(p.Detail, "65536") || w.effects() != 0 {
+		t.Errorf("got %d %+v with %d effects, want 413 with none", rec.Code, p, w.effects())
+	}
+}
+
 func TestAClientThatIsGoneIsCountedAndNotAnswered(t *testing.T) {
 	w := newWorld(t)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -25,7 +25,7 @@ type exchange struct {
 	route     route
 	requestID []string
 	keyName   string
-	// private says that in has held a card number.
+	// private says that the buffers may hold a card number: there was one, or the request was refused and might have a misplaced one.
 	private  bool
 	answered bool
 
@@ -48,7 +48,7 @@ func (x *exchange) begin(w http.ResponseWriter, r *http.Request) {
 // end forgets the request.
 func (x *exchange) end() {
 	if x.private {
-		for _, b := range [...][]byte{x.in, x.transaction.number, x.label.number, x.row.number} {
+		for _, b := range [...][]byte{x.in, x.scan.text, x.transaction.number, x.label.number, x.row.number} {
 			clear(b[:cap(b)])
 		}
 	}
@@ -165,9 +165,8 @@ func (x *exchange) media(allowed ...string) (string, error) {
 	return media, nil
 }
 
-func (x *exchange) tooLarge(limit int) error {
-	// What is left of the body is not read: the connection cannot go on.
-	x.w.Header()["Connection"] = []string{"close"}
+// tooLarge leaves the rest of the body unread; net/http then ends the connection, unless the rest is small.
+func tooLarge(limit int) error {
 	return &decision.Error{Code: CodeTooLarge, Field: "body", Detail: fmt.Sprintf("at most %d bytes are allowed", limit)}
 }
 
@@ -186,7 +185,7 @@ func (x *exchange) unread(err error) error {
 // readBody reads the whole body into x.in.
 func (x *exchange) readBody(limit int) error {
 	if x.r.ContentLength > int64(limit) {
-		return x.tooLarge(limit)
+		return tooLarge(limit)
 	}
 	b := x.in[:0]
 	if n := int(x.r.ContentLength); n >= cap(b) {
@@ -201,7 +200,7 @@ func (x *exchange) readBody(limit int) error {
 		x.in = b
 		switch {
 		case len(b) > limit:
-			return x.tooLarge(limit)
+			return tooLarge(limit)
 		case err == io.EOF:
 			return nil
 		case err != nil:

@@ -323,11 +323,15 @@ func TestACardNumberNeverGetsOut(t *testing.T) {
 
 func TestACardNumberDoesNotStayInTheBuffers(t *testing.T) {
 	for name, body := range map[string]string{"plain": panBody, "escaped": strings.Replace(panBody, "4111 1111", `4111 111\u0031`, 1),
-		"refused": strings.Replace(panBody, "EUR", "eur", 1), "malformed": panBody[:len(panBody)-1]} {
+		"refused": strings.Replace(panBody, "EUR", "eur", 1), "malformed": panBody[:len(panBody)-1], "misplaced": with("d-3", testPAN), "batch": `{"transactions":[` + panBody + `]}`} {
 		w := newWorld(t)
 		x := &exchange{e: w.server.edge}
 		w.server.edge.exchanges.New = func() any { return x }
-		w.do("POST", "/v1/score", body)
+		target := "/v1/score"
+		if name == "batch" {
+			target = "/v1/score:batch"
+		}
+		w.do("POST", target, body)
 		held := [][]byte{x.in[:cap(x.in)], x.out[:cap(x.out)], x.scan.text[:cap(x.scan.text)], x.scan.unescaped[:cap(x.scan.unescaped)],
 			x.transaction.number[:cap(x.transaction.number)]}
 		if bytes.Contains(bytes.Join(held, nil), []byte("4111")) {

@@ -95,7 +95,6 @@ func readString(s *scanner) (string, error) {
 func (l *labelBody) judge(e *edge, j judgement) (decision.Label, error) {
 	for _, f := range [...]labelField{labelID, labelFraud, labelKnownAt} {
 		if !l.has(f) {
-			clear(l.number)
 			return decision.Label{}, invalid(labelFieldNames[f], "required")
 		}
 	}

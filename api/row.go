@@ -141,7 +141,6 @@ func (r *rowBody) readValues(s *scanner) error {
 func (r *rowBody) judge(e *edge, j judgement) (feature.Row, error) {
 	for _, f := range [...]rowField{rowKind, rowAsOf, rowValues} {
 		if !r.has(f) {
-			clear(r.number)
 			return feature.Row{}, invalid(rowFieldNames[f], "required")
 		}
 	}
@@ -163,7 +162,6 @@ func (r *rowBody) judge(e *edge, j judgement) (feature.Row, error) {
 
 func (r *rowBody) entity(e *edge) (string, error) {
 	if r.has(rowCardNumber) && r.kind != feature.Card {
-		clear(r.number)
 		return "", invalid("card_number", "only a row of kind card may have it")
 	}
 	if r.kind != feature.Card && !r.has(rowID) {

@@ -50,12 +50,11 @@ func (x *exchange) admitAndScore(ctx context.Context, explain bool) (*decision.A
 		return nil, e.overloaded
 	}
 	defer e.scoring.release(1)
+	x.private = true
 	x.scan.reset(x.in)
 	if err := x.transaction.read(&x.scan); err != nil {
-		x.private = true
 		return nil, err
 	}
-	x.private = x.transaction.has(fieldCardNumber)
 	if err := x.scan.end(); err != nil {
 		return nil, err
 	}
@@ -63,6 +62,7 @@ func (x *exchange) admitAndScore(ctx context.Context, explain bool) (*decision.A
 	if err != nil {
 		return nil, err
 	}
+	x.private = x.transaction.has(fieldCardNumber)
 	return e.decide(ctx, t, explain)
 }
 

@@ -195,12 +195,10 @@ type judgement struct {
 func (e *edge) judge(body *transactionBody, s *scanner, j judgement) (*decision.Transaction, error) {
 	for _, f := range [...]transactionField{fieldID, fieldTimestamp, fieldMerchant, fieldAmount, fieldCurrency} {
 		if !body.has(f) {
-			clear(body.number)
 			return nil, invalid(transactionFieldNames[f], "required")
 		}
 	}
 	if body.has(fieldLat) != body.has(fieldLon) {
-		clear(body.number)
 		if body.has(fieldLat) {
 			return nil, invalid("lon", "required with lat")
 		}
@@ -208,7 +206,6 @@ func (e *edge) judge(body *transactionBody, s *scanner, j judgement) (*decision.
 	}
 	// Checked here although Validate does: its error repeats the amount, which might be a misplaced card number.
 	if body.amount < 0 || body.amount > decision.MaxAmount {
-		clear(body.number)
 		return nil, invalid("amount", fmt.Sprintf("want 0 to %d minor units", int64(decision.MaxAmount)))
 	}
 
