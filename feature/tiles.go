@@ -12,7 +12,11 @@ import (
 // Tiles keep counters per stretch of time instead of single transactions, for windows or volumes too large for a timeline. A
 // tile is a sixtieth of its window; the window that is read consists of whole tiles, so it begins and ends up to one tile later
 // than asked for. Tiles keep no ids: they add every decision and subtract every retraction. Minimum, maximum and distinct values
-// are not subtracted: a duplicate has the same body, so it changed nothing.
+// are not subtracted: a duplicate has the same body, so it changed nothing. (A loser with another body, or with another outcome
+// where the column filters on outcomes, stays in them until its tile leaves the window.)
+//
+// Sums and extremes are whole for transactions up to the skew behind the entity's newest. Sketches are for the newest: one that
+// is late by more than a tile may miss values, since those that newer ones cover were dropped.
 
 const tilesPerWindow = 60
 
