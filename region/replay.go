@@ -15,8 +15,9 @@ import (
 const (
 	// replayGather lets the requests of many shards share one replay.
 	replayGather = 10 * time.Millisecond
-	// replayPause is the pause after a replay that failed.
-	replayPause = 500 * time.Millisecond
+	// replayPause is the pause after a replay that failed, and unrecoverablePause after one that only an operator can help.
+	replayPause        = 500 * time.Millisecond
+	unrecoverablePause = 10 * time.Second
 	// finishEvery is how often a replay that waits at the head of the log looks whether it is done.
 	finishEvery = 10 * time.Millisecond
 )
@@ -73,7 +74,11 @@ func (r *Region) replayer(ctx context.Context) {
 		for _, q := range requests {
 			r.replays.pushOlder(q)
 		}
-		if !pause(ctx, replayPause) {
+		wait := replayPause
+		if r.unrecoverable.Load() != nil {
+			wait = unrecoverablePause
+		}
+		if !pause(ctx, wait) {
 			return
 		}
 	}

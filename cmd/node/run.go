@@ -126,13 +126,15 @@ func (s *service) close() error {
 	if r == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), s.config.DrainTimeout)
+	draining, cancel := context.WithTimeout(context.Background(), s.config.DrainTimeout)
 	defer cancel()
-	if err := r.Drain(ctx); err != nil {
+	if err := r.Drain(draining); err != nil {
 		// Nothing is lost: what is not flushed is in the log. The next start replays it.
 		s.log.Warn().Err(err).Msg("region was not drained in time")
 	}
-	if err := r.Close(ctx); err != nil {
+	closing, cancel := context.WithTimeout(context.Background(), s.config.DrainTimeout)
+	defer cancel()
+	if err := r.Close(closing); err != nil {
 		return fmt.Errorf("close the region: %w", err)
 	}
 	s.log.Info().Msg("region closed")
