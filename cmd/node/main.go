@@ -26,6 +26,7 @@ func main() {
 // commands is the command line.
 type commands struct {
 	Run      runCommand      `cmd:"" help:"Run a node of a region."`
+	Demo     demoCommand     `cmd:"" help:"Run a whole region in this process under synthetic traffic, and watch it decide."`
 	Backtest backtestCommand `cmd:"" help:"Stream history through the fold, the model and the policy that decide live."`
 	Config   struct {
 		Check checkCommand `cmd:"" help:"Check a configuration and every file that it names."`

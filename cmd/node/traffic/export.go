@@ -15,7 +15,7 @@ import (
 // Files are where Export writes, each a CSV with a heading.
 type Files struct {
 	// Transactions gets transaction_id, timestamp (RFC 3339, UTC, milliseconds), card_id, device_id, merchant_id, amount (minor
-	// units of the currency), currency, country, lat, lon, mcc, attributes.channel; in time order. What is absent is empty.
+	// units of the currency), currency, country, lat, lon, mcc, channel (an attribute); in time order. What is absent is empty.
 	Transactions io.Writer
 	// Labels gets transaction_id, card_id, fraud ("true"), known_at (RFC 3339, UTC, milliseconds); in the order of known_at. What
 	// has no label is genuine.
@@ -28,7 +28,7 @@ type Files struct {
 func Export(g *Generator, n int, to Files) error {
 	transactions, patterns := csv.NewWriter(to.Transactions), csv.NewWriter(to.Patterns)
 	transactions.Write([]string{"transaction_id", "timestamp", "card_id", "device_id", "merchant_id", "amount", "currency", "country",
-		"lat", "lon", "mcc", "attributes.channel"})
+		"lat", "lon", "mcc", "channel"})
 	patterns.Write([]string{"transaction_id", "pattern"})
 	var labels []decision.Label
 	for n > 0 {

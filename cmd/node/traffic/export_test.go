@@ -31,7 +31,7 @@ func TestExportWritesWhatTheGeneratorMakes(t *testing.T) {
 		x := &e.Transaction
 		got, want := rows[i], map[string]string{"transaction_id": x.ID, "card_id": x.Card, "device_id": x.Device,
 			"merchant_id": x.Merchant, "currency": x.Currency, "country": x.Country, "mcc": x.MCC,
-			"attributes.channel": x.Attribute("channel")}
+			"channel": x.Attribute("channel")}
 		for column, value := range want {
 			if got[column] != value {
 				t.Fatalf("row %d: %s is %q, want %q", i, column, got[column], value)
