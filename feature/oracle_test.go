@@ -87,7 +87,7 @@ func (o *oracle) labelOf(key uint64, at Position) string {
 		var where Position
 		for _, p := range o.log {
 			l := p.record.Label
-			if l == nil || decision.Key(l.Card, l.TransactionID) != key || l.KnownAt < o.newest()-testHorizon {
+			if l == nil || decision.Key(l.Card, l.TransactionID) != key || o.newest() != math.MinInt64 && l.KnownAt < o.newest()-testHorizon {
 				continue
 			}
 			if last == nil || last.KnownAt < l.KnownAt || last.KnownAt == l.KnownAt && where.Compare(p.position) < 0 {
@@ -456,8 +456,16 @@ func TestReadAgreesWithTheDefinitions(t *testing.T) {
 				o.t = newest - rapid.Int64Range(0, testSkew).Draw(t, "lateness")
 			}
 		}
+		for _, p := range o.log {
+			if p.record.Row != nil && rapid.Bool().Draw(t, "at the time to live") {
+				at := p.record.Row.AsOf + 90_000 + rapid.Int64Range(0, 1).Draw(t, "past it")
+				if o.newest() == math.MinInt64 || at >= o.newest() {
+					o.t = at
+				}
+			}
+		}
 		bodies := map[string]decision.Transaction{}
-		o.query = &decision.Transaction{ID: "query", Card: "c0", Merchant: "m0", At: o.t, BaseAmount: rapid.Int64Range(0, 900).Draw(t, "amount"),
+		o.query = &decision.Transaction{ID: rapid.SampledFrom([]string{"query", "query", "t0", "t1"}).Draw(t, "own id"), Card: "c0", Merchant: "m0", At: o.t, BaseAmount: rapid.Int64Range(0, 900).Draw(t, "amount"),
 			Country: rapid.SampledFrom([]string{"", "NL", "BE"}).Draw(t, "country"), HasPosition: rapid.Bool().Draw(t, "positioned"), Lat: 1, Lon: 1}
 		for range rapid.IntRange(0, 3).Draw(t, "pending") {
 			tr := drawTransaction(t, bodies)
