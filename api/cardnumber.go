@@ -29,55 +29,6 @@ func cardOf(hash HashCard, id string, hasID bool, number []byte, hasNumber bool)
 	return hash(string(number))
 }
 
-// network is a range of leading digits that a card network issues, with the lengths of its numbers.
-type network struct {
-	prefixDigits, from, to int
-	minDigits, maxDigits   int
-}
-
-// networks are the issuer identification numbers in wide use (ISO/IEC 7812, as the networks publish them).
-var networks = [...]network{
-	{1, 4, 4, 13, 19},       // Visa
-	{2, 51, 55, 16, 16},     // Mastercard
-	{4, 2221, 2720, 16, 16}, // Mastercard
-	{2, 34, 34, 15, 15},     // American Express
-	{2, 37, 37, 15, 15},     // American Express
-	{4, 6011, 6011, 16, 19}, // Discover
-	{3, 644, 649, 16, 19},   // Discover
-	{2, 65, 65, 16, 19},     // Discover
-	{4, 3528, 3589, 16, 19}, // JCB
-	{3, 300, 305, 14, 19},   // Diners Club
-	{2, 36, 36, 14, 19},     // Diners Club
-	{2, 38, 39, 14, 19},     // Diners Club
-	{2, 62, 62, 16, 19},     // UnionPay
-	{2, 50, 50, 12, 19},     // Maestro
-	{2, 56, 58, 12, 19},     // Maestro
-	{2, 63, 63, 12, 19},     // Maestro
-	{2, 67, 67, 12, 19},     // Maestro
-}
-
-// isCardNumber says whether s is, apart from spaces and dashes, a number that a card network issues: prefix, length and check digit.
-// Unlike decision.LooksLikeCardNumber it rarely takes an innocent numeric id for one.
-func isCardNumber(s string) bool {
-	if len(s) < 12 || !decision.LooksLikeCardNumber(s) {
-		return false
-	}
-	digits := onlyDigits(s)
-	for _, n := range networks {
-		if len(digits) < n.minDigits || len(digits) > n.maxDigits {
-			continue
-		}
-		prefix := 0
-		for _, c := range []byte(digits[:n.prefixDigits]) {
-			prefix = prefix*10 + int(c-'0')
-		}
-		if n.from <= prefix && prefix <= n.to {
-			return true
-		}
-	}
-	return false
-}
-
 // onlyDigits returns s without spaces and dashes.
 func onlyDigits(s string) string {
 	if !strings.ContainsAny(s, " -") {
@@ -94,7 +45,7 @@ func onlyDigits(s string) string {
 
 // refuseCardNumber refuses a field that is one, or that holds number, the digits of the request's own card number, or "".
 func refuseCardNumber(field, value, number string) error {
-	if isCardNumber(value) || number != "" && strings.Contains(onlyDigits(value), number) {
+	if decision.IsCardNumber(value) || number != "" && strings.Contains(onlyDigits(value), number) {
 		return invalid(field, "looks like a card number, which only card_number may hold")
 	}
 	return nil

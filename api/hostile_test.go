@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 // with replaces from by to in the full body; it panics when from is not there, so that no case tests nothing.
@@ -347,20 +345,5 @@ func TestNumericIDsThatOnlyPassLuhnAreAccepted(t *testing.T) {
 	body = strings.Replace(body, "m-9", "700000000000003", 1)
 	if rec := w.do("POST", "/v1/score", body); rec.Code != 200 {
 		t.Errorf("got %d %s, want 200", rec.Code, rec.Body)
-	}
-}
-
-func TestCardNumbersOfTheNetworksAreRecognised(t *testing.T) {
-	// Test numbers as the networks and processors publish them.
-	got := map[string]bool{}
-	want := map[string]bool{"4111111111111111": true, "4222222222222": true, "5500000000000004": true, "2223003122003222": true,
-		"340000000000009": true, "6011000000000004": true, "3530111333300000": true, "30000000000004": true, "6200000000000005": true,
-		"6759649826438453": true, "4111 1111 1111 1111": true, "4111-1111-1111-1111": true,
-		"4111111111111112": false, "411111111111": false, "1795428902120": false, "700000000000003": false, "t-4111111111111111": false, "": false}
-	for number := range want {
-		got[number] = isCardNumber(number)
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

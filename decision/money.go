@@ -163,8 +163,13 @@ func (r *Rates) Convert(amount int64, currency string) (int64, error) {
 	return int64(quotient), nil
 }
 
+// amountError does not repeat the amount: somebody may have put a card number there.
 func amountError(amount int64) error {
-	return &Error{Code: CodeInvalid, Field: "amount", Detail: fmt.Sprintf("%d: want 0 to %d minor units", amount, int64(MaxAmount))}
+	sign := ""
+	if amount < 0 {
+		sign = "negative: "
+	}
+	return &Error{Code: CodeInvalid, Field: "amount", Detail: fmt.Sprintf("%swant 0 to %d minor units", sign, int64(MaxAmount))}
 }
 
 func convertedError(base string) error {

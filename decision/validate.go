@@ -22,7 +22,8 @@ const (
 // Validate holds a transaction from a client to its bounds, the timestamp to [now-horizon, now+skew]; now is in Unix
 // milliseconds. The error is an *Error with the JSON name of the first field at fault: CodeTooOld and CodeTooNew for
 // a timestamp when all else is right, CodeInvalid for the rest. It contains no card number and no id.
-// A card id or an attribute that looks like a card number is refused, because it would reach logs and streams.
+// A card id that looks like a card number (LooksLikeCardNumber), and any other id or attribute that a card network could have issued
+// (IsCardNumber), is refused, because it would reach logs and streams.
 // BaseAmount is not looked at: Rates.Convert bounds it.
 func (t *Transaction) Validate(now int64, skew, horizon time.Duration) error {
 	if err := validateID("transaction_id", t.ID); err != nil {
@@ -99,6 +100,8 @@ func validateID(field, id string) error {
 		return invalid(field, "%d bytes, at most %d are allowed", len(id), MaxIDBytes)
 	case !printable(id):
 		return invalid(field, "want printable UTF-8")
+	case IsCardNumber(id):
+		return invalid(field, "looks like a card number, which only card_number may hold")
 	}
 	return nil
 }
@@ -122,13 +125,13 @@ func validateAttributes(attributes []Attribute) error {
 		switch {
 		case a.Name == "" || len(a.Name) > MaxAttributeNameBytes || !printable(a.Name):
 			return invalid("attributes", "a name of %d bytes: want 1 to %d bytes of printable UTF-8", len(a.Name), MaxAttributeNameBytes)
-		case LooksLikeCardNumber(a.Name):
+		case IsCardNumber(a.Name):
 			return invalid("attributes", "a name looks like a card number")
 		case len(a.Value) > MaxAttributeValueBytes:
 			return invalid("attributes", "%q: %d bytes, at most %d are allowed", a.Name, len(a.Value), MaxAttributeValueBytes)
 		case !printable(a.Value):
 			return invalid("attributes", "%q: want printable UTF-8", a.Name)
-		case LooksLikeCardNumber(a.Value):
+		case IsCardNumber(a.Value):
 			return invalid("attributes", "%q looks like a card number", a.Name)
 		case i > 0 && attributes[i-1].Name == a.Name:
 			return invalid("attributes", "%q is given twice", a.Name)
