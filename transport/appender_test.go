@@ -526,3 +526,76 @@ func TestOpenLogWaitsForTheServer(t *testing.T) {
 		t.Errorf("state: got %+v, want connected", st)
 	}
 }
+
+func TestBatchTrimmedBeforeItsAcknowledgementIsAppendedAgainAndCounted(t *testing.T) {
+	s := natstest.Start(t)
+	proxy := natstest.StartProxy(t, s.URL())
+	direct := openLog(t, s.Connect())
+	log := openLog(t, natstest.Connect(t, proxy.URL()))
+	reg := prometheus.NewRegistry()
+	cfg := transport.DefaultAppenderConfig()
+	cfg.Node = "n1"
+	cfg.AckTimeout = 500 * time.Millisecond
+	a, err := log.NewAppender(context.Background(), cfg, reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLedger()
+	proxy.LoseReplies(true)
+	l.append(t, a, aDecision(0))
+	waitFor(t, "a batch that arrives unheard", 5*time.Second, func() bool { return lastOf(t, direct) == 1 })
+	fill(t, direct, 3)
+	if err := direct.Trim(context.Background(), 4); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the appender to notice", 10*time.Second, func() bool { return !a.State().Healthy })
+	proxy.Cut()
+	waitFor(t, "commit", 20*time.Second, func() bool { return l.settled.Load() == 1 })
+	if err := l.failed[decisionID(0)]; err != nil {
+		t.Errorf("append: %v", err)
+	}
+	if got := l.positions[decisionID(0)].Mark.Seq(); got != 5 {
+		t.Errorf("appended at %d, want 5", got)
+	}
+	if got := metric(t, reg, "scoremesh_log_append_uncertain_total"); got != 1 {
+		t.Errorf("uncertain appends: got %v, want 1", got)
+	}
+	if err := a.Close(context.Background()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAttemptThatArrivesLateIsRefused(t *testing.T) {
+	s := natstest.Start(t)
+	proxy := natstest.StartProxy(t, s.URL())
+	direct := openLog(t, s.Connect())
+	for _, c := range []struct {
+		name   string
+		before int // records that the appender committed before
+	}{{"the first of its appender", 0}, {"a later one", 2}} {
+		t.Run(c.name, func(t *testing.T) {
+			log := openLog(t, natstest.Connect(t, proxy.URL()))
+			a := newAppender(t, log)
+			l := newLedger()
+			start := lastOf(t, direct)
+			for i := range c.before {
+				l.append(t, a, aDecision(i))
+				waitFor(t, "commit", 5*time.Second, func() bool { return l.settled.Load() == int64(i)+1 })
+			}
+			reconnect, release := proxy.Delay()
+			l.append(t, a, aDecision(c.before))
+			waitFor(t, "the appender to notice", 10*time.Second, func() bool { return !a.State().Healthy })
+			if got := lastOf(t, direct); got != start+uint64(c.before) {
+				t.Fatalf("the attempt arrived: log ends at %d", got)
+			}
+			reconnect()
+			waitFor(t, "the commit of another attempt", 20*time.Second, func() bool { return l.settled.Load() == int64(c.before)+1 })
+			release()
+			l.append(t, a, aDecision(c.before+1))
+			waitFor(t, "the commit behind it", 20*time.Second, func() bool { return l.settled.Load() == int64(c.before)+2 })
+			if got, want := lastOf(t, direct), start+uint64(c.before)+2; got != want {
+				t.Errorf("log ends at %d, want %d: each record once", got, want)
+			}
+		})
+	}
+}
