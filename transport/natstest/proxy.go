@@ -125,9 +125,19 @@ func (p *Proxy) accept() {
 		p.mu.Lock()
 		p.mu.links[l] = true
 		p.mu.Unlock()
-		p.wg.Go(l.requests)
+		p.wg.Go(func() { l.requests(); p.forget(l) })
 		p.wg.Go(func() { l.replies(p.lost) })
 	}
+}
+
+// forget drops a link whose client is gone, unless something is held for its server.
+func (p *Proxy) forget(l *link) {
+	if l.delayed() {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.mu.links, l)
 }
 
 func (p *Proxy) lost() bool {
