@@ -36,6 +36,10 @@ func (x *exchange) score() error {
 		return err
 	}
 	took := time.Since(x.began)
+	// The context's timer may be late where the processor is busy; the clock is not.
+	if deadline, bounded := ctx.Deadline(); bounded && x.began.Add(took).After(deadline) {
+		return context.DeadlineExceeded
+	}
 	x.e.metrics.decided(answer, took)
 	x.out = appendAnswer(x.out[:0], answer, x.e.region, took)
 	x.write(http.StatusOK, typeJSON)
