@@ -71,8 +71,11 @@ func (r *Region) Score(ctx context.Context, t *decision.Transaction, explain boo
 	if err != nil {
 		return nil, err
 	}
-	if at.Recorded != nil {
-		return at.Recorded, nil
+	if a := at.Recorded; a != nil {
+		if a.Durability == decision.Pending {
+			a.Decision = withDegradation(a.Decision, decision.DegradedLog)
+		}
+		return a, nil
 	}
 	s.degraded = append(s.degraded, at.Degraded...)
 	r.metrics.freshness(feature.Card, r.now(), at.FoldedAt)
