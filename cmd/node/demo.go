@@ -89,6 +89,9 @@ func (c *demoCommand) decide(ctx context.Context, place *demoPlace, world *demoW
 	go func() {
 		err := client.replay(sending, c.History)
 		if err == nil {
+			err = client.settle(sending, c.Rate)
+		}
+		if err == nil {
 			place.signals.mark()
 			if c.For > 0 {
 				timer := time.AfterFunc(c.For, stop)

@@ -28,6 +28,9 @@ const (
 	demoPatience = 15 * time.Second
 	// demoLag is how far the sending may fall behind its timetable before it begins a new one.
 	demoLag = time.Second
+	// demoCalm is how long no answer may lack anything before the measuring begins; demoSettle is when it begins in any case.
+	demoCalm   = time.Second
+	demoSettle = 10 * time.Second
 	// demoLabelBatch is how many labels go into one request.
 	demoLabelBatch = 100
 )
@@ -80,29 +83,51 @@ func (c *demoClient) replay(ctx context.Context, n int) error {
 	return err
 }
 
+// settle goes on at rate, unmeasured, until the node has digested what was replayed: until for demoCalm no answer lacked anything, or
+// for demoSettle at most. It returns ctx's error when that ends first.
+func (c *demoClient) settle(ctx context.Context, rate float64) error {
+	c.stats.settling(time.Now())
+	bounded, cancel := context.WithTimeout(ctx, demoSettle)
+	defer cancel()
+	next := c.timetable(bounded, rate)
+	err := c.run(bounded, func() (time.Time, bool) {
+		if c.stats.calmSince(time.Now()) >= demoCalm {
+			return time.Time{}, false
+		}
+		return next()
+	}, true)
+	if err == nil {
+		err = ctx.Err()
+	}
+	return err
+}
+
 // send keeps to a timetable of rate transactions per second until ctx ends. Latency counts from the timetable, so that a node that
 // cannot keep up shows.
 func (c *demoClient) send(ctx context.Context, rate float64) error {
-	pace := time.Duration(float64(time.Second) / rate)
 	c.stats.start(time.Now())
-	due := time.Now()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	err := c.run(ctx, func() (time.Time, bool) {
+	err := c.run(ctx, c.timetable(ctx, rate), false)
+	c.stats.stop(time.Now())
+	return err
+}
+
+// timetable returns a function that waits until the next transaction is due, and returns when that was; false when ctx ends.
+func (c *demoClient) timetable(ctx context.Context, rate float64) func() (time.Time, bool) {
+	pace, due := time.Duration(float64(time.Second)/rate), time.Now()
+	return func() (time.Time, bool) {
 		if due = due.Add(pace); time.Since(due) > demoLag {
 			due = time.Now()
 			c.stats.heldBack()
 		}
-		timer.Reset(time.Until(due))
+		timer := time.NewTimer(time.Until(due))
+		defer timer.Stop()
 		select {
 		case <-timer.C:
 			return due, true
 		case <-ctx.Done():
 			return due, false
 		}
-	}, false)
-	c.stats.stop(time.Now())
-	return err
+	}
 }
 
 // run sends a transaction for each time that next returns, and waits until all are answered. When ctx ends, what waits is dropped and

@@ -26,6 +26,13 @@ import (
 const (
 	// demoClock is how often the embedded Redis is told that time passes: its keys expire only then.
 	demoClock = 30 * time.Second
+	// demoPartitions is small: there is one node, and each flush of a shard costs the embedded Redis an interpreted script.
+	demoPartitions = 8
+	// demoFlush is short: what is not flushed, other cards' transactions do not see of a device or merchant, and a second
+	// of the clock is 24 minutes of the demo's world.
+	demoFlush = 50 * time.Millisecond
+	// demoReadBudget is for the embedded Redis, which shares the processors with everything else here.
+	demoReadBudget = 25 * time.Millisecond
 	// demoStoreBytes bounds the demo's log, demoFeedBytes its stream of decisions.
 	demoStoreBytes = 4 << 30
 	demoFeedBytes  = 512 << 20
@@ -124,6 +131,7 @@ func (p *demoPlace) configure(c *demoCommand) error {
 	p.config.Rules.Schema, p.config.Rules.Policy, p.config.Rules.Model = rules("schema.yaml"), rules("policy.yaml"), rules("model", "model.yaml")
 	p.config.Rates = traffic.Rates()
 	p.config.Log.MaxBytes, p.config.Decisions.MaxBytes = demoStoreBytes, demoFeedBytes
+	p.config.Shards.Partitions, p.config.Shards.FlushEvery, p.config.Shards.TickEvery = demoPartitions, demoFlush, demoFlush/2
 	p.config.DrainNotice = 0 // no load balancer watches
 	if c.NATS != "" {
 		p.config.NATS.URLs = strings.Split(c.NATS, ",")
@@ -143,6 +151,7 @@ func (p *demoPlace) configure(c *demoCommand) error {
 			return err
 		}
 		p.config.Redis.URL, p.ownRedis = "redis://"+address+"/0", true
+		p.config.Redis.ReadBudget = demoReadBudget
 	}
 	if err := p.config.Validate(); err != nil {
 		return err

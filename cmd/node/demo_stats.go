@@ -26,7 +26,9 @@ type demoStats struct {
 		sync.Mutex
 		// began and ended bound the measuring; zero before it.
 		began, ended time.Time
-		counts       demoCounts
+		// lacking is when an answer before the measuring last lacked something, or the settling began.
+		lacking time.Time
+		counts  demoCounts
 		// latency is in microseconds.
 		latency *hdrhistogram.Histogram
 		// seconds counts the answers of the latest seconds, by Unix second modulo its length; second is the newest of them.
@@ -40,7 +42,7 @@ type demoCounts struct {
 	// Elapsed is how long was measured; PerSecond the rate of the last seconds.
 	Elapsed   time.Duration
 	PerSecond float64
-	// History is how many transactions filled the windows before; HistoryErrors how many of them had no decision.
+	// History is how many transactions filled the windows before, the settling included; HistoryErrors how many of them had no decision.
 	History, HistoryErrors int64
 	// Decided had an outcome in the answer. Replayed are those of them that the node recognised as a retry.
 	Decided, Replayed int64
@@ -104,10 +106,26 @@ func (s *demoStats) stop(now time.Time) {
 	s.mu.ended = now
 }
 
+// settling begins the wait for calm; calmSince is how long no answer has lacked anything.
+func (s *demoStats) settling(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.lacking = now
+}
+
+func (s *demoStats) calmSince(now time.Time) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return now.Sub(s.mu.lacking)
+}
+
+// heldBack counts a timetable that began anew.
 func (s *demoStats) heldBack() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.mu.counts.HeldBack++
+	if !s.mu.began.IsZero() {
+		s.mu.counts.HeldBack++
+	}
 }
 
 func (s *demoStats) labelled(n int, err error) {
@@ -129,6 +147,9 @@ func (s *demoStats) answered(job *demoJob, a *scoreAnswer, err error, now time.T
 		c.History++
 		if err != nil {
 			c.HistoryErrors++
+		}
+		if err != nil || len(a.Degraded) > 0 {
+			s.mu.lacking = now
 		}
 		return
 	}
