@@ -169,6 +169,9 @@ func readQuery(s *Schema, k Kind, e *Entity) *Query {
 }
 
 func TestReadDoesNotAllocate(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector makes pools allocate")
+	}
 	s := mustParse(t, benchSchema)
 	vector := make([]float64, s.Len())
 	for _, k := range Kinds {

@@ -122,6 +122,9 @@ func TestHostileRecordsLeaveAStateThatDecodes(t *testing.T) {
 			apply(Record{Label: &decision.Label{Card: "x", KnownAt: at}})
 			apply(Record{Row: &Row{Kind: k, ID: "x", AsOf: at, Values: []Value{{k.String() + "_profile_0", math.NaN()}}}})
 		}
+		if e.Newest() != testEpoch {
+			t.Errorf("%v: the newest time is %d, want %d: others cannot be calculated with", k, e.Newest(), int64(testEpoch))
+		}
 		if e.Apply(Position{Origin{string(make([]byte, 256)), 1}, 1}, &Record{Row: &Row{Kind: k, ID: "x"}}) {
 			t.Errorf("%v: applied a record of a region whose name cannot be encoded", k)
 		}
