@@ -45,7 +45,12 @@ type lane struct {
 	}
 }
 
-var errOpen = fmt.Errorf("%w: circuit breaker open", ErrUnavailable)
+// Made once: they are the answers when there is no time.
+var (
+	errOpen       = fmt.Errorf("%w: circuit breaker open", ErrUnavailable)
+	errUnanswered = fmt.Errorf("%w: no answer within the read budget", ErrTimeout)
+	errUnsent     = fmt.Errorf("%w: earlier batches took the whole read budget", ErrTimeout)
+)
 
 // batch is what one pipeline asks for. Its outcome is reported to the breaker exactly once: as soon as it is late, or at its end.
 type batch struct {
@@ -137,15 +142,17 @@ func (l *lane) expire() {
 	m := &l.mu
 	m.Lock()
 	now := l.store.now()
-	var late []*part
+	var unsent, unanswered []*part
 	for m.head < m.tail {
 		p := m.ring[m.head%uint64(len(m.ring))]
 		if !p.settled {
 			if p.deadline > now {
 				break
 			}
-			late = append(late, p)
-			if p.batch != nil {
+			if p.batch == nil {
+				unsent = append(unsent, p)
+			} else {
+				unanswered = append(unanswered, p)
 				l.report(p.batch, false)
 			}
 		}
@@ -156,8 +163,11 @@ func (l *lane) expire() {
 		l.timer.Reset(time.Duration(m.ring[m.head%uint64(len(m.ring))].deadline - now))
 	}
 	m.Unlock()
-	for _, p := range late {
-		p.fail(ErrTimeout)
+	for _, p := range unsent {
+		p.fail(errUnsent)
+	}
+	for _, p := range unanswered {
+		p.fail(errUnanswered)
 	}
 }
 

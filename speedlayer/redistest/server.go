@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -89,7 +90,7 @@ func (s *Server) run() error {
 		close(exited)
 	}(s.cmd, s.exited)
 	for deadline := time.Now().Add(patience); ; {
-		if s.ping() == nil {
+		if s.answers() {
 			return nil
 		}
 		select {
@@ -105,10 +106,12 @@ func (s *Server) run() error {
 	}
 }
 
-func (s *Server) ping() error {
+// answers says whether this process answers, not another one that was faster to take the port.
+func (s *Server) answers() bool {
 	c := s.Client()
 	defer c.Close()
-	return c.Ping(context.Background()).Err()
+	info, err := c.Info(context.Background(), "server").Result()
+	return err == nil && strings.Contains(info, fmt.Sprintf("process_id:%d\r\n", s.cmd.Process.Pid))
 }
 
 // Client returns a client of the server, which the caller closes.
