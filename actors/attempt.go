@@ -98,6 +98,7 @@ func (s *shard) attend(now int64, a *attempt) {
 		if s.mayWait(a) {
 			h.waiting = append(h.waiting, a)
 			s.markBusy(h)
+			s.hurry(h)
 		}
 	case absent:
 		s.answer(now, h, a, true)

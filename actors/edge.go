@@ -32,6 +32,8 @@ type Edge struct {
 type LoadRequest struct {
 	Shard ShardID
 	IDs   []string
+	// Urgent: requests wait for it, within the read budget. Other loads are a replay's, and rather late than failed.
+	Urgent bool
 }
 
 // LoadResult answers a LoadRequest.

@@ -57,6 +57,8 @@ type loadOrder struct {
 	base feature.Vector
 	hots []*hot
 	ids  []string
+	// urgent: requests wait for it.
+	urgent bool
 }
 
 type flushOrder struct {

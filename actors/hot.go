@@ -8,6 +8,8 @@ type hot struct {
 	// entity is nil while it is cold: being loaded, not loadable, or forgotten at a restart.
 	entity  *feature.Entity
 	loading bool
+	// hurried: a request waits for the load, and it was ordered as one that is urgent.
+	hurried bool
 	// partial says that the entity began empty in a rebuild: it may lack what the replay has not brought yet.
 	partial bool
 

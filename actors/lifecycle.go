@@ -30,7 +30,7 @@ func (s *shard) start(now int64, m *Start) {
 func (s *shard) forget() {
 	s.generation++
 	s.clearQueue()
-	s.wanted, s.loading = s.wanted[:0], 0
+	s.wanted, s.urgent, s.loading = s.wanted[:0], s.urgent[:0], 0
 	clear(s.dirty)
 	s.dirty, s.unpassed, s.inFlight, s.failing = s.dirty[:0], 0, nil, false
 	s.goal, s.catching, s.wantReplay, s.drainTo = nil, false, false, nil
@@ -38,7 +38,7 @@ func (s *shard) forget() {
 	s.open.init()
 	s.emitter.forget()
 	for id, h := range s.hot {
-		h.entity, h.loading, h.partial, h.dirty, h.open, h.pins = nil, false, false, false, false, 0
+		h.entity, h.loading, h.hurried, h.partial, h.dirty, h.open, h.pins = nil, false, false, false, false, false, 0
 		if h.evictable() {
 			s.recency.remove(h)
 			delete(s.hot, id)
@@ -80,7 +80,7 @@ func (s *shard) rebuild(now int64, why string) {
 	s.generation++
 	s.status = statusRebuilding
 	s.clearQueue()
-	s.wanted, s.loading = s.wanted[:0], 0
+	s.wanted, s.urgent, s.loading = s.wanted[:0], s.urgent[:0], 0
 	s.goal, s.wantReplay, s.drainTo = nil, false, nil
 	s.w0, s.applied, s.received = feature.Vector{}, feature.Vector{}, feature.Vector{}
 	s.inFlight, s.failing = nil, false
@@ -88,7 +88,7 @@ func (s *shard) rebuild(now int64, why string) {
 	s.emitter.forget()
 	var cold []*hot
 	for _, h := range s.hot {
-		h.loading = false
+		h.loading, h.hurried = false, false
 		if h.entity != nil {
 			s.markDirty(h)
 		} else {
@@ -153,7 +153,7 @@ func (s *shard) restore(now int64, m *Restore) {
 		if h.entity != nil && h.entity.Vector().Dominates(*e.Vector()) {
 			continue
 		}
-		h.entity, h.loading, h.partial = e, false, false
+		h.entity, h.loading, h.hurried, h.partial = e, false, false, false
 		s.markDirty(h)
 		s.arrived(now, h)
 	}

@@ -3,12 +3,14 @@ package actors
 import (
 	"errors"
 	"fmt"
+	"time"
 
+	"scoremesh/decision"
 	"scoremesh/feature"
 )
 
 // errCold says that an entity's state cannot be had now.
-var errCold = errors.New("state is not loaded")
+var errCold = &decision.Error{Code: decision.CodeNotReady, Detail: "the entity's state cannot be read now", RetryAfter: time.Second}
 
 // presence is what can be said of an entity's state.
 type presence uint8
@@ -39,19 +41,40 @@ func (s *shard) fetch(h *hot) presence {
 	return awaited
 }
 
+// hurry orders a load for the requests that wait for h, beside one that a fold may have ordered: that one has time, they have not.
+func (s *shard) hurry(h *hot) {
+	if !h.hurried {
+		h.hurried = true
+		s.urgent = append(s.urgent, h)
+	}
+}
+
 // orderLoads turns what was wanted in this step into loads.
 func (s *shard) orderLoads() {
+	for len(s.urgent) > 0 {
+		s.urgent = s.urgent[s.orderLoad(s.urgent, true):]
+	}
 	for len(s.wanted) > 0 {
-		n := min(len(s.wanted), s.config.MaxLoad)
-		o := loadOrder{generation: s.generation, base: s.w0.Clone(), hots: make([]*hot, n), ids: make([]string, n)}
-		for i, h := range s.wanted[:n] {
-			o.hots[i], o.ids[i] = h, h.id
+		s.wanted = s.wanted[s.orderLoad(s.wanted, false):]
+	}
+	s.urgent, s.wanted = s.urgent[:0], s.wanted[:0]
+}
+
+// orderLoad orders the first of hots, as many as one load may have, and returns how many these are. A load that has time leaves out what
+// an urgent one brings.
+func (s *shard) orderLoad(hots []*hot, urgent bool) int {
+	n := min(len(hots), s.config.MaxLoad)
+	o := loadOrder{generation: s.generation, base: s.w0.Clone(), urgent: urgent}
+	for _, h := range hots[:n] {
+		if urgent || !h.hurried {
+			o.hots, o.ids = append(o.hots, h), append(o.ids, h.id)
 		}
-		s.wanted = s.wanted[n:]
-		s.loading += n
+	}
+	if len(o.hots) > 0 {
+		s.loading += len(o.hots)
 		s.out.loads = append(s.out.loads, o)
 	}
-	s.wanted = s.wanted[:0]
+	return n
 }
 
 // loaded takes the result of a load in. The watermark that was read with it must dominate w0 as of the order: what was not in memory
@@ -83,9 +106,10 @@ func (s *shard) loaded(now int64, m *loaded) {
 		entities[i] = e
 	}
 	for i, h := range m.order.hots {
-		h.loading = false
-		h.entity = entities[i]
-		h.partial = false
+		h.loading, h.hurried = false, false
+		if h.entity == nil { // else another load was faster, and it may have been folded into meanwhile
+			h.entity, h.partial = entities[i], false
+		}
 		s.arrived(now, h)
 	}
 }
@@ -117,7 +141,7 @@ func (s *shard) arrived(now int64, h *hot) {
 // loads that they need are ordered again by retryLoads.
 func (s *shard) notLoaded(now int64, hots []*hot, err error) {
 	for _, h := range hots {
-		h.loading = false
+		h.loading, h.hurried = false, false
 		for _, v := range h.views {
 			s.out.views = append(s.out.views, viewAnswer{v, viewReply{err: fmt.Errorf("load %s: %w", s.id.Kind, errors.Join(errCold, err))}})
 		}

@@ -56,8 +56,9 @@ type shard struct {
 	busy []*hot
 	// queue are the folds that wait for loads or for a flush. Their entities are pinned.
 	queue []*fold
-	// wanted are the entities to load at the end of the step.
+	// wanted are the entities to load at the end of the step, urgent those of them that requests wait for.
 	wanted  []*hot
+	urgent  []*hot
 	loading int
 	loads   backoff
 

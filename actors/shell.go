@@ -74,7 +74,7 @@ func (sh *shell) order(e *effects) {
 		}
 	}()
 	for _, o := range e.loads {
-		sh.edge.Load(LoadRequest{Shard: sh.box.id, IDs: o.ids}, func(r LoadResult, err error) {
+		sh.edge.Load(LoadRequest{Shard: sh.box.id, IDs: o.ids, Urgent: o.urgent}, func(r LoadResult, err error) {
 			sh.box.send(&loaded{order: o, result: r, err: err})
 		})
 	}

@@ -31,6 +31,7 @@ func (s *shard) viewing(now int64, v *viewing) {
 			return
 		}
 		h.views = append(h.views, v)
+		s.hurry(h)
 	case absent:
 		s.out.views = append(s.out.views, viewAnswer{v, viewReply{err: errCold}})
 	case present:

@@ -185,6 +185,14 @@ func (c *Config) appender() transport.AppenderConfig {
 	return a
 }
 
+// bulkReads is the configuration of reads that have time: a second, if flushes have that.
+func (c *Config) bulkReads() speedlayer.Config {
+	b := c.Redis
+	b.ReadBudget = min(b.FlushTimeout, time.Second)
+	b.ReadTimeout, b.ReadsInFlight = 2*b.ReadBudget, 2
+	return b
+}
+
 // snapshotDir is where snapshots are.
 func (c *Config) snapshotDir() string {
 	if c.Snapshots.Dir != "" {

@@ -51,7 +51,11 @@ func (r *Region) load(q actors.LoadRequest, done func(actors.LoadResult, error))
 	for i, id := range q.IDs {
 		refs[i] = speedlayer.Ref{Kind: q.Shard.Kind, Partition: q.Shard.Partition, ID: id}
 	}
-	err := r.reader.Submit(refs, func(values []speedlayer.Value, err error) {
+	reader := r.bulkReader
+	if q.Urgent {
+		reader = r.reader
+	}
+	err := reader.Submit(refs, func(values []speedlayer.Value, err error) {
 		if err != nil {
 			done(actors.LoadResult{}, err)
 			return

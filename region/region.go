@@ -49,9 +49,13 @@ type Region struct {
 	store    *speedlayer.Store
 	reader   *speedlayer.Reader
 	writer   *speedlayer.Writer
-	shards   *actors.System
-	router   *actors.Router
-	metrics  *metrics
+	// bulk reads Redis for replays, which have time: their loads are large, and must neither fail by the requests' budget nor stand
+	// in the requests' way.
+	bulk       *speedlayer.Store
+	bulkReader *speedlayer.Reader
+	shards     *actors.System
+	router     *actors.Router
+	metrics    *metrics
 
 	restarts    *inbox[actors.ShardID, actors.ShardID]
 	replays     *inbox[actors.ShardID, actors.ReplayRequest]
@@ -187,12 +191,19 @@ func keyspace(schema *feature.Schema, epoch uint64, partitions int) speedlayer.K
 
 func (r *Region) openSpeedLayer(reg prometheus.Registerer) error {
 	var err error
-	if r.store, err = speedlayer.Open(r.config.Redis, r.logger, reg); err != nil {
+	if r.store, err = speedlayer.Open(r.config.Redis, r.logger, prometheus.WrapRegistererWith(prometheus.Labels{"use": "requests"}, reg)); err != nil {
 		return fmt.Errorf("open the speed layer: %w", err)
 	}
 	r.onClose(func(context.Context) error { return r.store.Close() })
+	if r.bulk, err = speedlayer.Open(r.config.bulkReads(), r.logger, prometheus.WrapRegistererWith(prometheus.Labels{"use": "replays"}, reg)); err != nil {
+		return fmt.Errorf("open the speed layer: %w", err)
+	}
+	r.onClose(func(context.Context) error { return r.bulk.Close() })
 	k := keyspace(r.rules.Load().schema, r.log.Origin().Epoch, r.config.Shards.Partitions)
 	if r.reader, err = r.store.Reader(k); err != nil {
+		return err
+	}
+	if r.bulkReader, err = r.bulk.Reader(k); err != nil {
 		return err
 	}
 	r.writer, err = r.store.Writer(k)
