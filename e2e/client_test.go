@@ -138,11 +138,19 @@ func (c *client) score(ctx context.Context, tx *transaction, deadline time.Durat
 	return a
 }
 
-// features returns an entity's features by name, and what they lack.
+// features returns an entity's features by name, and what they lack. A node that cannot read them in time is asked again.
 func (c *client) features(kind, id string) (map[string]float64, []string, error) {
-	status, body, err := c.get("/v1/entities/" + kind + "/" + url.PathEscape(id))
-	if err != nil {
-		return nil, nil, err
+	var status int
+	var body []byte
+	for range 100 {
+		var err error
+		if status, body, err = c.get("/v1/entities/" + kind + "/" + url.PathEscape(id)); err != nil {
+			return nil, nil, err
+		}
+		if status != http.StatusServiceUnavailable {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
 	if status != http.StatusOK {
 		return nil, nil, fmt.Errorf("features of a %s: status %d: %s", kind, status, body)

@@ -30,6 +30,11 @@ func TestKilledInMidLoadNothingIsLostOrTwice(t *testing.T) {
 		time.Sleep(time.Duration(random.IntN(1200)) * time.Millisecond) // in any moment
 		s.node.kill()
 		traffic.end()
+		if round%2 == 1 { // and once more while it comes back
+			s.launch(s.redis)
+			time.Sleep(time.Duration(random.IntN(600)) * time.Millisecond)
+			s.node.kill()
+		}
 		s.start()
 		retried += load.settle(t, 30*time.Second)
 		again += load.askAgain(7)

@@ -79,6 +79,9 @@ func (s *site) readLog() *logView {
 	}
 	state := stream.CachedInfo().State
 	v := &logView{first: state.FirstSeq, last: state.LastSeq, decisions: map[string][]*logged{}, retracted: map[place]bool{}}
+	if state.Msgs == 0 {
+		return v
+	}
 	consumer, err := js.OrderedConsumer(ctx, "LOG_local", jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy})
 	if err != nil {
 		s.t.Fatalf("read the log: %v", err)

@@ -79,13 +79,19 @@ func (s *site) start() { s.startOn(s.redis) }
 // startOn starts the node on another Redis than the site's.
 func (s *site) startOn(r *redisServer) {
 	s.t.Helper()
+	s.launch(r)
+	s.awaitReady(60 * time.Second)
+}
+
+// launch starts the node and waits for nothing.
+func (s *site) launch(r *redisServer) {
+	s.t.Helper()
 	path, err := nodeBinary()
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	s.node = launch(s.t, s.dir, "node", path, "run", "--config", s.configure(r.url()))
 	s.lives++
-	s.awaitReady(60 * time.Second)
 }
 
 func (s *site) awaitReady(within time.Duration) {
@@ -96,6 +102,17 @@ func (s *site) awaitReady(within time.Duration) {
 		}
 		ready, h := s.health()
 		if !ready {
+			return fmt.Sprintf("%+v", h)
+		}
+		return ""
+	})
+}
+
+// awaitReadyState waits until the node says that it is in a state.
+func (s *site) awaitReadyState(want string) {
+	s.t.Helper()
+	eventually(s.t, 60*time.Second, "the node is "+want, func() string {
+		if _, h := s.health(); h.State != want {
 			return fmt.Sprintf("%+v", h)
 		}
 		return ""
