@@ -2,6 +2,7 @@ package region
 
 import (
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -22,7 +23,11 @@ type metrics struct {
 	modelInFlight prometheus.Gauge
 	modelLatency  prometheus.Histogram
 
+	// feedBatches are behind the last batch that was dispatched, which was stored at feedStored; feedMean is the mean size of the
+	// last batches in records (float bits).
 	feedBatches atomic.Uint64
+	feedStored  atomic.Int64
+	feedMean    atomic.Uint64
 	feedAge     prometheus.Histogram
 	records     prometheus.Counter
 	undecodable prometheus.Counter
@@ -85,6 +90,13 @@ func newMetrics(reg prometheus.Registerer, region string, now func() int64) (*me
 		func() float64 { return float64(now()-m.lastSnapshot.Load()) / 1000 })
 	function("scoremesh_log_feed_lag_batches", "Batches in the log behind the last one that was dispatched, as the server last said.",
 		func() float64 { return float64(m.feedBatches.Load()) })
+	function("scoremesh_log_feed_lag_records", "The same in records, estimated from the mean size of the last batches.",
+		func() float64 {
+			return math.Round(float64(m.feedBatches.Load()) * math.Float64frombits(m.feedMean.Load()))
+		})
+	m.feedStored.Store(now())
+	function("scoremesh_log_feed_lag_seconds", "Age of the newest batch that was dispatched. Beacons keep it below beacon_every when nothing lags.",
+		func() float64 { return float64(max(now()-m.feedStored.Load(), 0)) / 1000 })
 	for i, c := range m.registered {
 		if err := reg.Register(c); err != nil {
 			m.registered = m.registered[:i]
@@ -117,6 +129,10 @@ func (m *metrics) defaulted(k feature.Kind, n int) {
 // batch observes a batch that was dispatched.
 func (m *metrics) batch(b *transport.Batch, now int64) {
 	m.feedBatches.Store(b.Pending)
+	m.feedStored.Store(b.StoredAt)
+	const weight = 1.0 / 64
+	mean := math.Float64frombits(m.feedMean.Load())
+	m.feedMean.Store(math.Float64bits(mean + weight*(float64(len(b.Records))-mean))) // one goroutine dispatches
 	m.feedAge.Observe(float64(now-b.StoredAt) / 1000)
 	m.records.Add(float64(len(b.Records)))
 	if len(b.Records) == 0 {
