@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/cost"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/interpreter"
@@ -48,11 +49,42 @@ func compileDerived(name, expression string) (derived, error) {
 	default:
 		return derived{}, fmt.Errorf("the expression's type is %s: want double, int or bool", tree.OutputType())
 	}
-	program, err := derivedEnv.Program(tree, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(maxDerivedCost))
+	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
+	estimate, err := derivedEnv.EstimateCost(tree, derivedSizes{})
+	if err != nil {
+		return derived{}, fmt.Errorf("CEL: estimate cost: %w", err)
+	}
+	if estimate.Max > maxDerivedCost {
+		// Watching the cost is a good part of what a short expression costs: only those that could exceed the bound are watched.
+		options = append(options, cel.CostLimit(maxDerivedCost))
+	}
+	program, err := derivedEnv.Program(tree, options...)
 	if err != nil {
 		return derived{}, fmt.Errorf("CEL: %w", err)
 	}
 	return derived{name, program}, nil
+}
+
+// derivedSizes tells the estimate how large a transaction's texts and its map of attributes can be; Transaction.Validate holds it to that.
+type derivedSizes struct{}
+
+// EstimateSize implements cost.Estimator.
+func (derivedSizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
+	if len(n.Path()) == 0 {
+		return nil
+	}
+	switch n.Type().Kind() {
+	case types.StringKind:
+		return &cost.SizeEstimate{Max: decision.MaxAttributeValueBytes}
+	case types.MapKind:
+		return &cost.SizeEstimate{Max: decision.MaxAttributes}
+	}
+	return nil
+}
+
+// EstimateCallCost implements cost.Estimator: the library's own estimates stand.
+func (derivedSizes) EstimateCallCost(string, string, *cost.AstNode, []cost.AstNode) *cost.CallEstimate {
+	return nil
 }
 
 // ReadTransaction fills the derived slots, which stand before those of the kinds. A failing expression (a missing attribute,
