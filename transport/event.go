@@ -1,8 +1,9 @@
 package transport
 
 import (
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"math"
 	"strconv"
 	"time"
@@ -101,7 +102,23 @@ func appendSide(b []byte, key string, p feature.Position, o decision.Outcome) []
 
 // eventID is the position: unique in the mesh, and the same whoever publishes the event, however often.
 func eventID(p feature.Position) string {
-	return fmt.Sprintf("%s/%016x/%d.%d", p.Origin.Region, p.Origin.Epoch, p.Mark.Seq(), p.Mark.Index())
+	var stack [128]byte
+	b := append(append(stack[:0], p.Origin.Region...), '/')
+	b = append(appendHex64(b, p.Origin.Epoch), '/')
+	return string(appendMark(b, p.Mark))
+}
+
+// appendMark appends sequence and index as "17.3".
+func appendMark(b []byte, m feature.Mark) []byte {
+	b = append(strconv.AppendUint(b, m.Seq(), 10), '.')
+	return strconv.AppendInt(b, int64(m.Index()), 10)
+}
+
+// appendHex64 appends n as 16 hex digits.
+func appendHex64(b []byte, n uint64) []byte {
+	var raw [8]byte
+	binary.BigEndian.PutUint64(raw[:], n)
+	return hex.AppendEncode(b, raw[:])
 }
 
 // appendEnvelope appends the attributes up to the data's first key.

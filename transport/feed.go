@@ -250,7 +250,8 @@ func (f *DecisionFeed) resume(ctx context.Context, info *jetstream.StreamInfo) (
 }
 
 func formatPosition(p feature.Position) string {
-	return fmt.Sprintf("%016x.%d.%d", p.Origin.Epoch, p.Mark.Seq(), p.Mark.Index())
+	var stack [48]byte
+	return string(appendMark(append(appendHex64(stack[:0], p.Origin.Epoch), '.'), p.Mark))
 }
 
 func parsePosition(s string) (epoch uint64, mark feature.Mark, err error) {
