@@ -1,5 +1,8 @@
 package actors
 
+// stateRoom is what a flush sets aside for each entity's state, in bytes: most need less.
+const stateRoom = 512
+
 // maybeFlush orders a flush when one is due and none is in flight: every dirty entity, from w0 to applied, in one call.
 func (s *shard) maybeFlush(now int64) {
 	if s.inFlight != nil || s.status == statusStarting || !s.flushes.due(now) || !s.flushDue(now) {
@@ -8,8 +11,12 @@ func (s *shard) maybeFlush(now int64) {
 	r := &FlushRequest{Shard: s.id, Base: s.w0.Clone(), Target: s.applied.Clone(), FoldedAt: s.foldedAt,
 		Entities: make([]EntityState, len(s.dirty))}
 	r.OpenAdd, r.OpenRemove = s.open.changes()
+	// All states share one buffer. Should it grow on the way, those before keep the old one.
+	states := make([]byte, 0, len(s.dirty)*stateRoom)
 	for i, h := range s.dirty {
-		r.Entities[i] = EntityState{ID: h.id, State: h.entity.Append(nil)}
+		from := len(states)
+		states = h.entity.Append(states)
+		r.Entities[i] = EntityState{ID: h.id, State: states[from:len(states):len(states)]}
 	}
 	s.inFlight = r
 	s.lastFlush = now
