@@ -11,6 +11,7 @@ import (
 // log from zero gives. A subscriber of the decision feed misses nothing and sees nothing twice.
 func TestKilledInMidLoadNothingIsLostOrTwice(t *testing.T) {
 	s := newSite(t, "")
+	s.patient = true
 	l := newLedger()
 	s.start()
 	sub := subscribe(t, s)
