@@ -14,8 +14,11 @@ if [ -z "${DATA:-}" ]; then
 	trap 'rm -rf "$DATA"' EXIT
 fi
 
-go run ./cmd/node demo --export "$DATA" --seed "$SEED" --transactions "$TRANSACTIONS"
-go run ./cmd/node backtest \
-	--schema configs/demo/schema.yaml --policy configs/demo/policy.yaml --model none \
+# Without a model the policy's fallback decides; what it decides is no input of the model. The rates are those of traffic.Rates.
+go build -o "$DATA/node" ./cmd/node
+"$DATA/node" demo --export "$DATA" --seed "$SEED" --transactions "$TRANSACTIONS"
+"$DATA/node" backtest \
+	--schema configs/demo/schema.yaml --policy configs/demo/policy.yaml \
+	--rate CHF=1.07 --rate GBP=1.16 --rate JPY=0.0059 --rate PLN=0.235 --rate SEK=0.091 --rate USD=0.87 \
 	--transactions "$DATA/transactions.csv" --labels "$DATA/labels.csv" --out "$DATA/features.csv"
 "$PYTHON" training/train.py --data "$DATA" --out "$OUT" --seed "$SEED" --version "$VERSION"
