@@ -91,7 +91,7 @@ func LoadConfig(path string, lookup func(string) (string, bool)) (Config, error)
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(text), yaml.DisallowUnknownField())
 	if err := decoder.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
-		return c, fmt.Errorf("%s:%s", path, yaml.FormatError(err, false, false))
+		return c, fmt.Errorf("%s:%s", path, locate(text, err))
 	}
 	if err := override(reflect.ValueOf(&c).Elem(), envPrefix, "", lookup); err != nil {
 		return c, err
@@ -101,6 +101,47 @@ func LoadConfig(path string, lookup func(string) (string, bool)) (Config, error)
 		return c, fmt.Errorf("%s: %w", path, err)
 	}
 	return c, nil
+}
+
+// locate writes a decoder's error with its line. The decoder does not say where a duration stands that is none, so that is looked for.
+func locate(text []byte, err error) string {
+	var placed yaml.Error
+	if errors.As(err, &placed) {
+		return yaml.FormatError(err, false, false)
+	}
+	if key, line := misplaced(text, reflect.TypeFor[Config](), "$"); key != "" {
+		return fmt.Sprintf("%d: %s: %v", line, key, err)
+	}
+	return " " + err.Error()
+}
+
+// misplaced returns the first key below a path, and its line, whose value does not decode into its type; empty when all do.
+func misplaced(text []byte, t reflect.Type, path string) (key string, line int) {
+	if t.Kind() == reflect.Struct {
+		for i := range t.NumField() {
+			tag, options, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
+			child := path
+			if options != "inline" {
+				child += "." + tag
+			}
+			if key, line := misplaced(text, t.Field(i).Type, child); key != "" {
+				return key, line
+			}
+		}
+		return "", 0
+	}
+	at, err := yaml.PathString(path)
+	if err != nil {
+		return "", 0
+	}
+	node, err := at.ReadNode(bytes.NewReader(text))
+	if err != nil {
+		return "", 0 // the file does not have it
+	}
+	if yaml.NodeToValue(node, reflect.New(t).Interface()) == nil {
+		return "", 0
+	}
+	return strings.TrimPrefix(path, "$."), node.GetToken().Position.Line
 }
 
 // override sets every key for which the environment has a variable: its path in upper case, joined by underscores. Values are YAML.

@@ -1,7 +1,8 @@
 package main
 
 import (
-	"encoding/json"
+	"bytes"
+	"fmt"
 	"io"
 	"sync"
 
@@ -10,7 +11,7 @@ import (
 
 // demoNotices takes the warnings and errors of the node's log: it keeps the last one, and passes all on where there is no live view.
 type demoNotices struct {
-	// through gets the lines in human form; nil: nobody.
+	// through gets the lines; nil: nobody.
 	through io.Writer
 	mu      struct {
 		sync.Mutex
@@ -18,36 +19,28 @@ type demoNotices struct {
 	}
 }
 
-func newDemoNotices(through io.Writer) *demoNotices {
-	n := &demoNotices{}
-	if through != nil {
-		n.through = zerolog.ConsoleWriter{Out: through, NoColor: true, TimeFormat: "15:04:05"}
-	}
-	return n
-}
-
 // Write is for io.Writer; a line without a level is none to show.
 func (n *demoNotices) Write(line []byte) (int, error) { return len(line), nil }
 
-// WriteLevel is for zerolog.LevelWriter.
+// WriteLevel is for zerolog.LevelWriter. It turns the line into its form for people.
 func (n *demoNotices) WriteLevel(level zerolog.Level, line []byte) (int, error) {
 	if level < zerolog.WarnLevel {
 		return len(line), nil
 	}
-	var fields struct{ Message, Error string }
-	text := string(line)
-	if json.Unmarshal(line, &fields) == nil {
-		if text = fields.Message; fields.Error != "" {
-			text += ": " + fields.Error
-		}
+	var text bytes.Buffer
+	human := zerolog.ConsoleWriter{Out: &text, NoColor: true, TimeFormat: "15:04:05"}
+	if _, err := human.Write(line); err != nil {
+		return 0, fmt.Errorf("read a line of the log: %w", err)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.mu.last = text
-	if n.through == nil {
-		return len(line), nil
+	n.mu.last = string(bytes.TrimSpace(text.Bytes()))
+	if n.through != nil {
+		if _, err := n.through.Write(text.Bytes()); err != nil {
+			return 0, fmt.Errorf("show a line of the log: %w", err)
+		}
 	}
-	return n.through.Write(line)
+	return len(line), nil
 }
 
 // last is the last warning, empty without any.

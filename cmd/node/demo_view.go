@@ -38,10 +38,10 @@ func newDemoView(t *terminal) *demoView {
 	v := &demoView{out: t.stdout}
 	if isTerminal(t.stdout) && os.Getenv("TERM") != "dumb" {
 		v.live = t.stdout.(*os.File)
-		v.notices = newDemoNotices(nil)
+		v.notices = &demoNotices{}
 		return v
 	}
-	v.notices = newDemoNotices(t.stderr)
+	v.notices = &demoNotices{through: t.stderr}
 	return v
 }
 
@@ -151,7 +151,7 @@ var demoOutcomes = []string{decision.Approve.String(), decision.StepUp.String(),
 func demoTable(f *demoFigures, width int) []string {
 	var lines []string
 	row := func(name, format string, args ...any) {
-		lines = append(lines, fmt.Sprintf("%-10s", name)+fmt.Sprintf(format, args...))
+		lines = append(lines, fmt.Sprintf("%-11s", name)+fmt.Sprintf(format, args...))
 	}
 	if f.World > 0 {
 		row("world", "%s UTC", time.UnixMilli(f.World).UTC().Format("Mon 2 Jan 2006 15:04"))
