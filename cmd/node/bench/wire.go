@@ -108,8 +108,30 @@ func (w *wire) read() (whole bool, err error) {
 	return len(w.in) >= w.head+w.length, nil
 }
 
-// body is what follows the head, chunk sizes included.
-func (w *wire) body() []byte { return w.in[w.head:] }
+// body is the body of a whole answer.
+func (w *wire) body() []byte {
+	if w.length < 0 {
+		return joinChunks(w.in[w.head:])
+	}
+	return w.in[w.head:]
+}
+
+// joinChunks takes the sizes out of a chunked body, in place. What is not chunked ends it.
+func joinChunks(in []byte) []byte {
+	out := in[:0]
+	for {
+		end := bytes.Index(in, []byte("\r\n"))
+		if end < 0 {
+			return out
+		}
+		size, err := strconv.ParseUint(string(in[:end]), 16, 31)
+		if in = in[end+2:]; err != nil || size == 0 || len(in) < int(size)+2 {
+			return out
+		}
+		out = append(out, in[:size]...)
+		in = in[size+2:]
+	}
+}
 
 // parseHead reads the status and how long the body is.
 func (w *wire) parseHead(head []byte) error {
