@@ -131,8 +131,7 @@ func (h *host) flushedWhole() bool {
 func TestHostPanicCostsNoLaterMessage(t *testing.T) {
 	var bad atomic.Bool
 	var restarts atomic.Int32
-	var h *host
-	h = newHost(t, func(c *Config, e *Edge) {
+	h := newHost(t, func(c *Config, e *Edge) {
 		flush, restart := e.Flush, e.Restart
 		e.Flush = func(q FlushRequest, done func(FlushResult, error)) {
 			if bad.CompareAndSwap(true, false) {

@@ -84,7 +84,7 @@ func (x *exchange) stream(ctx context.Context, take func(line []byte) error, com
 	}
 	for number := 1; ; number++ {
 		line, err := in.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return p, flush(number)
 		}
 		if err != nil {

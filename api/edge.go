@@ -86,7 +86,7 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// After a panic the exchange may be half used: it is not put back.
 	defer func() {
 		if p := recover(); p != nil {
-			if p == http.ErrAbortHandler {
+			if p == http.ErrAbortHandler { //nolint:errorlint // it is what was panicked with
 				panic(p)
 			}
 			e.panicked(x.route.endpoint, p)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -38,8 +39,8 @@ func invalid(field, detail string) *decision.Error {
 
 // within puts the error's field under parent: within("transactions[2]", "amount") is "transactions[2].amount".
 func within(parent string, err error) error {
-	e, ok := err.(*decision.Error)
-	if !ok {
+	var e *decision.Error
+	if !errors.As(err, &e) {
 		return err
 	}
 	c := *e

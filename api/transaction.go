@@ -258,8 +258,8 @@ func refuseCardNumbers(t *decision.Transaction, number string) error {
 		}
 	}
 	for _, a := range t.Attributes {
-		if err := refuseCardNumber("attributes", a.Value, number); err != nil {
-			return within("attributes", invalid(strings.Clone(a.Name), err.(*decision.Error).Detail))
+		if err := refuseCardNumber(strings.Clone(a.Name), a.Value, number); err != nil {
+			return within("attributes", err)
 		}
 	}
 	return nil

@@ -47,7 +47,7 @@ func TestIdleCardIsSmall(t *testing.T) {
 	for _, tt := range []struct{ transactions, merchants, most int }{{20, 1, 520}, {20, 8, 570}, {20, 1000, 640}} {
 		e := idleCard(s, tt.transactions, tt.merchants)
 		size := len(e.Append(nil))
-		answers, answered := 0, 0
+		answered := 0
 		for i := range e.timeline.elements {
 			if e.timeline.elements[i].answer != nil {
 				answered++
@@ -57,7 +57,7 @@ func TestIdleCardIsSmall(t *testing.T) {
 			e.timeline.elements[i].answer = nil
 		}
 		bare := len(e.Append(nil))
-		answers = size - bare
+		answers := size - bare
 		t.Logf("%d transactions at up to %d merchants: %d bytes = %d of vector, id and frame + %d of %d answers + %.1f a transaction",
 			e.Len(), tt.merchants, size, none, answers, answered, float64(bare-none)/float64(e.Len()))
 		if size > tt.most {

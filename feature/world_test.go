@@ -17,11 +17,11 @@ type spec struct {
 	name, function string
 	of             string
 	// window and delay in seconds.
-	window, delay  int64
-	current        bool
-	tiled          bool
-	where, part    condition
-	group, written string
+	window, delay int64
+	current       bool
+	tiled         bool
+	where, part   condition
+	written       string
 }
 
 // condition is a filter: outcomes (none is any) and a label ("" is any).

@@ -18,11 +18,12 @@ func Top(dst, contributions []Contribution, n int) []Contribution {
 		if !(c.Value > 0) || n <= 0 {
 			continue
 		}
-		if len(dst)-first < n {
+		switch {
+		case len(dst)-first < n:
 			dst = append(dst, c)
-		} else if c.Value > dst[len(dst)-1].Value {
+		case c.Value > dst[len(dst)-1].Value:
 			dst[len(dst)-1] = c
-		} else {
+		default:
 			continue
 		}
 		// The last is the only one that can be out of place.

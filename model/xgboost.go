@@ -129,7 +129,7 @@ func (h *header) ensemble() (*ensemble, error) {
 func parseBaseScore(text string) (float32, error) {
 	inner, isList := strings.CutPrefix(text, "[")
 	if isList {
-		closed := false
+		var closed bool
 		if inner, closed = strings.CutSuffix(inner, "]"); !closed {
 			return 0, fmt.Errorf("want one number, got %s", clip(text))
 		}

@@ -68,7 +68,7 @@ func (c *commit) release() {
 		return
 	}
 	select {
-	case <-c.settled:
+	case <-c.settled: //nolint:errcheck // nobody waits for it any more
 	default:
 	}
 	c.handle = actors.Handle{}

@@ -81,14 +81,14 @@ func TestReadsEndWithinTheBudgetWhenRedisHangsAndHealAfterwards(t *testing.T) {
 	until(t, "first read", func() bool { return read() == nil })
 
 	for _, fault := range []struct {
-		name        string
-		break_, fix func()
+		name     string
+		hit, fix func()
 	}{
 		{"hanging", server.Pause, server.Resume},
 		{"down", server.Stop, server.Restart},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
-			fault.break_()
+			fault.hit()
 			var timeouts, refused int
 			for refused < 100 {
 				began := time.Now()

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -52,7 +53,9 @@ func newReadMetrics(reg prometheus.Registerer, region string) (*readMetrics, err
 			continue
 		}
 		err := prometheus.WrapRegistererWith(prometheus.Labels{"region": region}, reg).Register(*c.field)
-		if known, ok := err.(prometheus.AlreadyRegisteredError); ok {
+		var known prometheus.AlreadyRegisteredError
+		if errors.As(err, &known) {
+			var ok bool
 			if *c.field, ok = known.ExistingCollector.(prometheus.Counter); ok {
 				continue
 			}

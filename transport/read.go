@@ -21,10 +21,10 @@ const (
 	readForgotten  = 30 * time.Second // when the server drops a consumer that nobody reads
 )
 
-// errHandler marks an error of the reader's function.
-type errHandler struct{ error }
+// handlerError marks an error of the reader's function.
+type handlerError struct{ error }
 
-func (e errHandler) Unwrap() error { return e.error }
+func (e handlerError) Unwrap() error { return e.error }
 
 // Read calls fn for every batch from sequence from on, in order and without gaps, on the caller's goroutine, until ctx ends or fn returns an
 // error, and returns that error. It waits at the head for what comes, and goes on by itself when the connection or the server
@@ -40,7 +40,7 @@ func (l *Log) Read(ctx context.Context, from uint64, fn func(*Batch) error) erro
 	for {
 		before := r.next
 		err := r.subscribe(ctx)
-		var handler errHandler
+		var handler handlerError
 		var trimmed *TrimmedError
 		var gap *GapError
 		switch {
@@ -182,7 +182,7 @@ func (r *reader) deliver(m jetstream.Msg) error {
 		batch.Records = decoded.Records
 	}
 	if err := r.fn(batch); err != nil {
-		return errHandler{err}
+		return handlerError{err}
 	}
 	r.next++
 	r.log.metrics.batches.Inc()

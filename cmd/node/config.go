@@ -188,7 +188,7 @@ func (c *Config) resolve(dir string) {
 
 // cardHasher makes the hasher of card numbers; nil when no key is there, and then card numbers are refused.
 func (c *Config) cardHasher(lookup func(string) (string, bool)) (*decision.CardHasher, error) {
-	text, source := "", ""
+	var text, source string
 	switch {
 	case c.CardKey.File != "":
 		b, err := os.ReadFile(c.CardKey.File)
