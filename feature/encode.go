@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"sync"
 )
 
 // The binary form of an entity is what Redis and snapshots hold. It is deterministic: equal states give equal bytes.
@@ -42,7 +43,9 @@ const (
 // Append appends the entity's binary form.
 func (e *Entity) Append(b []byte) []byte {
 	b = append(b, encodingVersion)
-	w := writer{b: e.vector.Append(b)}
+	w := writers.Get().(*writer)
+	defer w.release()
+	w.b = e.vector.Append(b)
 	w.known(&e.vector)
 	w.text(e.id)
 	w.time(e.newest)
@@ -75,27 +78,57 @@ type writer struct {
 	last []uint64
 }
 
+// writers keeps the memory of dictionaries from entity to entity.
+var writers = sync.Pool{New: func() any { return new(writer) }}
+
+// release gives the writer back, empty.
+func (w *writer) release() {
+	w.b, w.last = nil, w.last[:0]
+	w.origins.reset()
+	w.strings.reset()
+	w.hashes.reset()
+	writers.Put(w)
+}
+
 // known begins the dictionary of origins with the vector's.
 func (w *writer) known(v *Vector) {
-	w.origins.list = make([]Origin, len(v.entries))
-	w.last = make([]uint64, len(v.entries))
 	for i := range v.entries {
-		w.origins.list[i], w.last[i] = v.entries[i].origin, v.entries[i].mark.Seq()
+		w.origins.list = append(w.origins.list, v.entries[i].origin)
+		w.last = append(w.last, v.entries[i].mark.Seq())
 	}
 }
 
 // dictionary numbers values in the order in which they come first.
 type dictionary[T comparable] struct {
 	list []T
-	// index is made when list grows beyond what is quick to scan.
-	index map[T]int
+	// index is used, as indexed says, when list has grown beyond what is quick to scan.
+	index   map[T]int
+	indexed bool
 }
 
-const scannedEntries = 24
+const (
+	scannedEntries = 24
+	// keptEntries bounds the memory that an empty dictionary holds on to: one that had more lets go of it.
+	keptEntries = 1024
+)
+
+// reset empties the dictionary.
+func (d *dictionary[T]) reset() {
+	if len(d.list) > keptEntries {
+		*d = dictionary[T]{}
+		return
+	}
+	if d.indexed {
+		clear(d.index)
+		d.indexed = false
+	}
+	clear(d.list)
+	d.list = d.list[:0]
+}
 
 // number returns the value's number, and whether it had one.
 func (d *dictionary[T]) number(v T) (n int, known bool) {
-	if d.index != nil {
+	if d.indexed {
 		if n, known = d.index[v]; known {
 			return n, true
 		}
@@ -105,7 +138,9 @@ func (d *dictionary[T]) number(v T) (n int, known bool) {
 			return n, true
 		}
 		if len(d.list) == scannedEntries {
-			d.index = make(map[T]int, 8*scannedEntries)
+			if d.indexed = true; d.index == nil {
+				d.index = make(map[T]int, 8*scannedEntries)
+			}
 			for i, o := range d.list {
 				d.index[o] = i
 			}
