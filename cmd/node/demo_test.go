@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"scoremesh/decision"
+	"scoremesh/speedlayer/redistest"
+	"scoremesh/transport/natstest"
 )
 
 // screen is an output that is read while it is written.
@@ -161,6 +163,31 @@ func TestTheDemoEndsDuringItsHistory(t *testing.T) {
 		}
 	case <-time.After(patience):
 		t.Fatal("the demo did not end")
+	}
+}
+
+func TestTheDemoTakesARealRedisAndNATS(t *testing.T) {
+	redis, nats := redistest.Start(t), natstest.Start(t)
+	file := filepath.Join(t.TempDir(), "summary.json")
+	stdout, stderr, err := command(t, quietly("--for", "1s", "--redis", "redis://"+redis.Addr(), "--nats", nats.URL(), "--summary", file)...)
+	if err != nil {
+		t.Fatalf("got error %v; output:\n%s%s", err, stdout, stderr)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s demoSummary
+	if err := json.Unmarshal(text, &s); err != nil || s.Decisions == 0 || s.Committed != s.Decisions {
+		t.Errorf("got %s, error %v, want committed decisions", text, err)
+	}
+	client := redis.Client()
+	defer client.Close()
+	if n, err := client.DBSize(t.Context()).Result(); err != nil || n == 0 {
+		t.Errorf("got %d keys in Redis, error %v, want some", n, err)
+	}
+	if _, err := natstest.Connect(t, nats.URL()).JetStream().Stream(t.Context(), "LOG_demo"); err != nil {
+		t.Errorf("the log is not on the NATS named: %v", err)
 	}
 }
 
