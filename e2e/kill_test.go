@@ -16,10 +16,13 @@ func TestKilledInMidLoadNothingIsLostOrTwice(t *testing.T) {
 	s.start()
 	sub := subscribe(t, s)
 	random := rand.New(rand.NewPCG(1, 2))
-	retried, again := 0, 0
+	retried, found, again := 0, 0, 0
 	rounds := killRounds(t)
 	for round := range rounds {
 		load := newLoad(s, l, "r"+strconv.Itoa(round))
+		if round%2 == 0 { // large batches: a kill likely comes amid one
+			load.workers, load.every = 48, 5*time.Millisecond
+		}
 		before := l.size()
 		traffic := load.begin(t)
 		eventually(t, 30*time.Second, "the load runs", func() string {
@@ -37,8 +40,9 @@ func TestKilledInMidLoadNothingIsLostOrTwice(t *testing.T) {
 			s.node.kill()
 		}
 		s.start()
-		retried += load.settle(t, 30*time.Second)
-		again += load.askAgain(7)
+		asked, known := load.settle(t, 30*time.Second)
+		retried, found = retried+asked, found+known
+		again += load.askAgain(7 * (round + 1))
 		if t.Failed() {
 			return
 		}
@@ -52,6 +56,6 @@ func TestKilledInMidLoadNothingIsLostOrTwice(t *testing.T) {
 	stored := s.redis.entities()
 	s.node.kill()
 	compareStates(t, "redis after the kills, against a fold from zero", stored, s.foldFromZero())
-	t.Logf("%d rounds: %s; retried for an answer %d, asked again %d, decisions in the log %d, duplicates %d, events %d",
-		rounds, l.everything(), retried, again, len(log.order), duplicates, sub.count())
+	t.Logf("%d rounds: %s; retried for an answer %d, of which %d were in the log, asked again %d, decisions in the log %d, duplicates %d, events %d",
+		rounds, l.everything(), retried, found, again, len(log.order), duplicates, sub.count())
 }

@@ -94,8 +94,9 @@ func (l *load) send(e *entry) *answer {
 	return a
 }
 
-// settle asks for every transaction again that has no committed answer yet, until it has one.
-func (l *load) settle(t *testing.T, within time.Duration) (asked int) {
+// settle asks for every transaction again that has no committed answer yet, until it has one. It returns how many these were, and how many of them
+// had been decided.
+func (l *load) settle(t *testing.T, within time.Duration) (asked, known int) {
 	t.Helper()
 	deadline := time.Now().Add(within)
 	for _, e := range l.ledger.all() {
@@ -106,6 +107,9 @@ func (l *load) settle(t *testing.T, within time.Duration) (asked int) {
 		for {
 			a := l.send(e)
 			if a.committed() {
+				if a.Replayed {
+					known++
+				}
 				break
 			}
 			if time.Now().After(deadline) {
@@ -114,7 +118,7 @@ func (l *load) settle(t *testing.T, within time.Duration) (asked int) {
 			time.Sleep(20 * time.Millisecond)
 		}
 	}
-	return asked
+	return asked, known
 }
 
 // askAgain asks for every n-th transaction that was answered as committed once more.

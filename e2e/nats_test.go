@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // natsServer is a nats-server process of its own that syncs always.
@@ -37,6 +38,29 @@ func (n *natsServer) start() {
 	}
 	n.proc = launch(n.t, n.dir, "nats", path, "-c", n.config)
 	awaitListener(n.t, n.proc, n.port)
+}
+
+// stall resumes the server and suspends it again for less than a client takes to give its connection up: it stores what was sent meanwhile, and
+// its acknowledgement comes too late.
+func (n *natsServer) stall() {
+	n.resume()
+	for range 2 {
+		time.Sleep(500 * time.Millisecond)
+		n.suspend()
+		time.Sleep(2500 * time.Millisecond)
+		n.resume()
+	}
+}
+
+// stumble starts the server and kills it some more times, while what has waited for it comes in.
+func (n *natsServer) stumble() {
+	n.t.Helper()
+	for pause := 150 * time.Millisecond; pause < 600*time.Millisecond; pause += 50 * time.Millisecond {
+		n.start()
+		time.Sleep(pause)
+		n.kill()
+	}
+	n.start()
 }
 
 func (n *natsServer) url() string { return fmt.Sprintf("nats://127.0.0.1:%d", n.port) }

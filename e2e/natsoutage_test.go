@@ -15,8 +15,8 @@ func TestNATSAway(t *testing.T) {
 		name        string
 		leave, back func(*natsServer)
 	}{
-		{"suspended", (*natsServer).suspend, (*natsServer).resume},
-		{"killed and started again", (*natsServer).kill, (*natsServer).start},
+		{"suspended", (*natsServer).suspend, (*natsServer).stall},
+		{"killed and started again", (*natsServer).kill, (*natsServer).stumble},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
