@@ -151,7 +151,9 @@ func (r *results) print(w io.Writer) error {
 			continue
 		}
 		m := c.m
-		share := func(n int64) string { return fmt.Sprintf("%.2f %%", 100*float64(n)/float64(max(1, m.Committed+m.Pending+m.Refused))) }
+		share := func(n int64) string {
+			return fmt.Sprintf("%.2f %%", 100*float64(n)/float64(max(1, m.Committed+m.Pending+m.Refused)))
+		}
 		fmt.Fprintf(t, "%s\t%.0f (%.0f to %.0f)\t%.1f (%.1f to %.1f)\t%.1f + %.1f\t%.0f\t%.2f\t%.2f\t%.2f\t%s\t%s\t%s\n", c.name,
 			m.PerSecond, m.Spread["decisions_per_s"][0], m.Spread["decisions_per_s"][1],
 			m.CPUMicros, m.Spread["cpu_us_per_decision"][0], m.Spread["cpu_us_per_decision"][1],
