@@ -53,7 +53,7 @@ func newDemoClient(url, key string, deadline time.Duration, world *demoWorld) *d
 	return &demoClient{
 		url: url, key: key, deadline: strconv.FormatInt(deadline.Milliseconds(), 10), world: world, stats: newDemoStats(), seed: maphash.MakeSeed(),
 		// A transport of its own: no proxy stands between the demo and itself.
-		http: &http.Client{Timeout: demoPatience, Transport: &http.Transport{MaxIdleConnsPerHost: demoLanes + 1, DisableCompression: true}},
+		http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: demoLanes + 1, DisableCompression: true}},
 	}
 }
 
@@ -276,7 +276,10 @@ func (c *demoClient) post(path, deadlineMs string, body, into any) error {
 	if err != nil {
 		return fmt.Errorf("encode request: %w", err)
 	}
-	request, err := http.NewRequest(http.MethodPost, c.url+path, bytes.NewReader(text))
+	// The end of the demo does not cut off what is under way.
+	ctx, cancel := context.WithTimeout(context.Background(), demoPatience)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url+path, bytes.NewReader(text))
 	if err != nil {
 		return fmt.Errorf("make request: %w", err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -82,8 +83,7 @@ func (v *demoView) watch(figures func() demoFigures, done <-chan error, p *demoP
 			return err
 		case <-p.ended:
 			stop()
-			<-done
-			return p.failure()
+			return errors.Join(p.failure(), <-done)
 		case <-ticker.C:
 			f := figures()
 			v.show(&f)
