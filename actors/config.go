@@ -75,7 +75,7 @@ func (c *Config) Validate() error {
 		low, high int
 	}{
 		{"partitions", c.Partitions, 1, 4096},
-		{"flush_max", c.FlushMax, 1, 1 << 16},
+		{"flush_max", c.FlushMax, 1, maxKept},
 		{"max_hot", c.MaxHot, 1, 1 << 24},
 		{"max_mailbox", c.MaxMailbox, 1, 1 << 20},
 		{"max_waiting", c.MaxWaiting, 1, 1 << 20},

@@ -44,7 +44,7 @@ type LoadResult struct {
 	Watermark feature.Vector
 }
 
-// FlushRequest is one write of a shard, applied in one atomic step, never split. It is refused when the stored watermark does not
+// FlushRequest is one write of a shard, of MaxFlush entities at most, applied in one atomic step, never split. It is refused when the stored watermark does not
 // dominate Base. An entity is written when its vector dominates the stored one's. When none is incomparable, the watermark becomes the
 // pointwise maximum of the stored one and Target, and FoldedAt the later one.
 //

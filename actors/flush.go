@@ -1,10 +1,18 @@
 package actors
 
+// MaxFlush is the largest number of entities in one FlushRequest: a flush is never split, and the speed layer serves nobody else during
+// the call. Folding pauses before more than that are dirty.
+const MaxFlush = 10_000
+
+// maxKept is how many entities a rebuild keeps in memory: all of them are dirty at once, and what the replay brings needs room beside them.
+const maxKept = MaxFlush / 2
+
 // stateRoom is what a flush sets aside for each entity's state, in bytes: most need less.
 const stateRoom = 512
 
 // maybeFlush orders a flush when one is due and none is in flight: every dirty entity, from w0 to applied, in one call.
 func (s *shard) maybeFlush(now int64) {
+	s.lastFlush = min(s.lastFlush, now) // a clock that was set back must not keep flushes waiting until it is there again
 	if s.inFlight != nil || s.status == statusStarting || !s.flushes.due(now) || !s.flushDue(now) {
 		return
 	}
@@ -28,7 +36,7 @@ func (s *shard) maybeFlush(now int64) {
 func (s *shard) flushDue(now int64) bool {
 	since := now - s.lastFlush
 	switch {
-	case len(s.dirty)-s.unpassed >= s.config.FlushMax:
+	case len(s.dirty)-s.unpassed >= s.config.FlushMax, len(s.queue) > 0 && s.full(s.queue[0]):
 		return true
 	case s.closing:
 		return len(s.dirty) > 0 || !s.w0.Dominates(s.applied) || s.open.changed()

@@ -47,7 +47,7 @@ func (s *shard) finish(f *fold) {
 func (s *shard) drainQueue(now int64) {
 	n := 0
 	for _, f := range s.queue {
-		if s.paused() || !ready(f) {
+		if s.paused(f) || !ready(f) {
 			break
 		}
 		n++
@@ -62,12 +62,18 @@ func (s *shard) drainQueue(now int64) {
 	}
 }
 
-// paused says that more folding would make the next flush too large: it cannot be split.
-func (s *shard) paused() bool {
-	if s.failing && len(s.dirty) >= s.config.MaxHot {
+// paused says that folding f would make the next flush too large: it cannot be split.
+func (s *shard) paused(f *fold) bool {
+	if s.failing && (len(s.dirty) >= s.config.MaxHot || len(s.dirty)+len(f.hots) > MaxFlush) {
 		return true
 	}
-	return s.inFlight != nil && len(s.dirty)-s.unpassed >= s.config.FlushMax
+	return s.full(f) || s.inFlight != nil && len(s.dirty)-s.unpassed >= s.config.FlushMax
+}
+
+// full says that a flush must make room for f first, and can: where all that is dirty was written and only waits for the watermark, only
+// folding on helps.
+func (s *shard) full(f *fold) bool {
+	return len(s.dirty)+len(f.hots) > MaxFlush && len(s.dirty) > s.unpassed
 }
 
 // ready says that every entity of the fold is present.

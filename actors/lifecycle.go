@@ -72,8 +72,8 @@ func (s *shard) clearQueue() {
 	s.queue = s.queue[:0]
 }
 
-// rebuild begins again with an empty Redis in mind. What is in memory stays: it is folded state, and its own vectors skip what it has. All
-// of it is to be written. What is not in memory is new until the replay brings it.
+// rebuild begins again with an empty Redis in mind. What is in memory stays, up to maxKept: it is folded state, and its own vectors skip
+// what it has. All of it is to be written. What is not in memory is new until the replay brings it.
 func (s *shard) rebuild(now int64, why string) {
 	s.counts.rebuilds++
 	s.out.rebuild = why
@@ -84,23 +84,39 @@ func (s *shard) rebuild(now int64, why string) {
 	s.goal, s.wantReplay, s.drainTo = nil, false, nil
 	s.w0, s.applied, s.received = feature.Vector{}, feature.Vector{}, feature.Vector{}
 	s.inFlight, s.failing = nil, false
+	// What Redis will hold is as old as the replay; a flush on the way must not say that it is fresh.
+	s.foldedAt = 0
 	clear(s.open.stored)
 	s.emitter.forget()
-	var cold []*hot
-	for _, h := range s.hot {
-		h.loading, h.hurried = false, false
-		if h.entity != nil {
-			s.markDirty(h)
-		} else {
-			cold = append(cold, h)
-		}
-	}
-	s.unpassed = len(s.dirty)
-	for _, h := range cold {
+	for _, h := range s.keepHot() {
 		s.fetch(h)
 		s.arrived(now, h)
 	}
 	s.askReplay()
+}
+
+// keepHot makes the most recently used entities dirty, as many as a rebuild keeps, and forgets the others. It returns those that
+// are needed and have no state.
+func (s *shard) keepHot() (cold []*hot) {
+	clear(s.dirty)
+	s.dirty = s.dirty[:0]
+	for h := s.recency.root.next; h != &s.recency.root; {
+		next := h.next
+		h.loading, h.hurried, h.dirty = false, false, false
+		switch {
+		case h.entity != nil && len(s.dirty) < maxKept:
+			s.markDirty(h)
+		case h.evictable():
+			s.recency.remove(h)
+			delete(s.hot, h.id)
+		default:
+			h.entity = nil
+			cold = append(cold, h)
+		}
+		h = next
+	}
+	s.unpassed = len(s.dirty)
+	return cold
 }
 
 // askReplay asks for everything behind what was received.

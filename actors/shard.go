@@ -202,7 +202,8 @@ type backoff struct {
 	until     int64
 }
 
-func (b *backoff) due(now int64) bool { return now >= b.until }
+// due is true also when the clock was set back behind the failure.
+func (b *backoff) due(now int64) bool { return now >= b.until || now < b.until-b.wait }
 
 func (b *backoff) fail(now int64) {
 	b.wait = min(max(2*b.wait, b.low), b.high)
