@@ -23,6 +23,9 @@ type workload struct {
 // merchantSkew is the exponent of the merchants' popularity: the first has about an eighth of the traffic.
 const merchantSkew = 1.07
 
+// amountSpread keeps amounts where the model declines few: to explain a decline costs as much as some decisions.
+const amountSpread = 0.5
+
 // workloadSeed makes runs alike.
 const workloadSeed = 20260923
 
@@ -53,7 +56,7 @@ func (w *workload) transactionOf(b []byte, now time.Time, card int) []byte {
 	w.made++
 	merchant := int(w.merchants.Uint64())
 	place := &places[card%len(places)]
-	amount := int64(100 + math.Exp(7.6+w.random.NormFloat64()))
+	amount := int64(100 + math.Exp(7.6+amountSpread*w.random.NormFloat64()))
 	b = strconv.AppendUint(append(b, `{"transaction_id":"t-`...), w.made, 36)
 	b = now.UTC().AppendFormat(append(b, `","timestamp":"`...), "2006-01-02T15:04:05.000Z")
 	b = appendPadded(append(b, `","card_id":"card-`...), card, 7)
