@@ -85,7 +85,7 @@ func (c *Config) Validate() error {
 		{"emit_max", c.EmitMax, 1, 1 << 14},
 	} {
 		if f.got < f.low || f.got > f.high {
-			return fmt.Errorf("actors.%s: got %d, want %d to %d", f.key, f.got, f.low, f.high)
+			return fmt.Errorf("%s: got %d, want %d to %d", f.key, f.got, f.low, f.high)
 		}
 	}
 	for _, f := range []struct {
@@ -103,7 +103,7 @@ func (c *Config) Validate() error {
 		{"retry_after", c.RetryAfter, time.Millisecond, time.Minute},
 	} {
 		if f.got < f.low || f.got > f.high {
-			return fmt.Errorf("actors.%s: got %v, want %v to %v", f.key, f.got, f.low, f.high)
+			return fmt.Errorf("%s: got %v, want %v to %v", f.key, f.got, f.low, f.high)
 		}
 	}
 	return nil

@@ -318,10 +318,10 @@ func TestOptionsAreChecked(t *testing.T) {
 		key    string
 		change func(*Config)
 	}{
-		{"actors.partitions", func(c *Config) { c.Partitions = 0 }},
-		{"actors.max_hot", func(c *Config) { c.MaxHot = -1 }},
-		{"actors.watermark_every", func(c *Config) { c.WatermarkEvery = c.FlushEvery / 2 }},
-		{"actors.retry_max", func(c *Config) { c.RetryMax = c.RetryMin - 1 }},
+		{"partitions", func(c *Config) { c.Partitions = 0 }},
+		{"max_hot", func(c *Config) { c.MaxHot = -1 }},
+		{"watermark_every", func(c *Config) { c.WatermarkEvery = c.FlushEvery / 2 }},
+		{"retry_max", func(c *Config) { c.RetryMax = c.RetryMin - 1 }},
 	} {
 		config := DefaultConfig()
 		c.change(&config)
