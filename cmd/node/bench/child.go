@@ -40,8 +40,8 @@ func startChild(dir, name string, env []string, path string, args ...string) (*c
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
-	defer log.Close() // the process has its own copy
-	c.cmd = exec.Command(path, args...)
+	defer log.Close()                   // the process has its own copy
+	c.cmd = exec.Command(path, args...) //nolint:noctx // stop ends it, gently at first
 	c.cmd.Stdout, c.cmd.Stderr, c.cmd.Env = log, log, append(os.Environ(), env...)
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := c.cmd.Start(); err != nil {
