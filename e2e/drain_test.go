@@ -13,6 +13,7 @@ import (
 func TestDrainUnderLoadFailsNoRequest(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "")
+	s.patient = true
 	l := newLedger()
 	s.start()
 	load := newLoad(s, l, "ignores")
@@ -27,7 +28,7 @@ func TestDrainUnderLoadFailsNoRequest(t *testing.T) {
 	traffic.end()
 
 	for _, e := range l.all() {
-		for _, a := range e.answers {
+		for _, a := range e.answers() {
 			switch {
 			case a.committed():
 			case a.Status != 0:

@@ -11,13 +11,30 @@ import (
 
 // entry is one transaction and every answer to it, in the order in which the answers came.
 type entry struct {
-	tx      transaction
-	answers []*answer
+	tx transaction
+	mu struct {
+		sync.Mutex
+		answers []*answer
+	}
+}
+
+// note adds an answer.
+func (e *entry) note(a *answer) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.mu.answers = append(e.mu.answers, a)
+}
+
+// answers returns those that have come.
+func (e *entry) answers() []*answer {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.mu.answers)
 }
 
 // committed returns the first answer that promised that the decision is in the log; nil when there was none.
 func (e *entry) committed() *answer {
-	for _, a := range e.answers {
+	for _, a := range e.answers() {
 		if a.committed() {
 			return a
 		}
@@ -44,14 +61,7 @@ func (l *ledger) open(tx *transaction) *entry {
 	return e
 }
 
-// close notes an answer.
-func (l *ledger) note(e *entry, a *answer) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	e.answers = append(e.answers, a)
-}
-
-// all returns the entries in the order in which they were opened. Nobody may be sending.
+// all returns the entries in the order in which they were opened.
 func (l *ledger) all() []*entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -96,7 +106,7 @@ func (l *ledger) tally(from, to time.Time) *tally {
 	t := &tally{degraded: map[string]int{}, codes: map[string]int{}}
 	for _, e := range l.all() {
 		seen := false
-		for _, a := range e.answers {
+		for _, a := range e.answers() {
 			if a.Sent.Before(from) || a.Sent.After(to) {
 				continue
 			}
@@ -153,14 +163,15 @@ func (l *ledger) checkAnswers(t *testing.T) {
 		}
 	}
 	for _, e := range l.all() {
-		for i, a := range e.answers {
+		answers := e.answers()
+		for i, a := range answers {
 			if !a.ok() {
 				continue
 			}
 			if a.TransactionID != e.tx.ID {
 				report("%s was answered with the decision of %s", e.tx.ID, a.TransactionID)
 			}
-			for _, b := range e.answers[i+1:] {
+			for _, b := range answers[i+1:] {
 				binding := a.committed() || a.Life == b.Life
 				if !b.ok() || !binding || unknowing(a) || unknowing(b) {
 					continue

@@ -90,7 +90,7 @@ func (l *load) send(e *entry) *answer {
 	life := l.site.lives
 	a := l.site.client.score(context.Background(), &e.tx, l.deadline, false)
 	a.Life = life
-	l.ledger.note(e, a)
+	e.note(a)
 	return a
 }
 

@@ -159,7 +159,7 @@ func (l *ledger) checkLog(t *testing.T, v *logView, mayRepeat bool) (duplicates 
 	entries := l.all()
 	for _, e := range entries {
 		decisions := v.decisions[e.tx.ID]
-		for _, a := range e.answers {
+		for _, a := range e.answers() {
 			if a.committed() && !isAmong(a, decisions) {
 				report("%s was answered as committed with %s, which is not in the log: %s", e.tx.ID, a.decision(), texts(decisions))
 			}
@@ -198,7 +198,7 @@ func isAmong(a *answer, decisions []*logged) bool {
 }
 
 func anyUnknowing(e *entry) bool {
-	for _, a := range e.answers {
+	for _, a := range e.answers() {
 		if unknowing(a) {
 			return true
 		}

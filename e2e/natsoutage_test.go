@@ -21,6 +21,7 @@ func TestNATSAway(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, "")
+			s.patient = true
 			s.nats = startNATS(t, s.dir)
 			l := newLedger()
 			s.start()
@@ -60,7 +61,7 @@ func TestNATSAway(t *testing.T) {
 // onlyPending returns the entries that were answered, and never as committed.
 func onlyPending(l *ledger) (out []*entry) {
 	for _, e := range l.all() {
-		for _, a := range e.answers {
+		for _, a := range e.answers() {
 			if a.ok() && e.committed() == nil {
 				out = append(out, e)
 				break
@@ -76,7 +77,7 @@ func awaitLogged(t *testing.T, s *site, entries []*entry) {
 	eventually(t, 30*time.Second, "what was pending is in the log", func() string {
 		log := s.readLog()
 		for _, e := range entries {
-			for _, a := range e.answers {
+			for _, a := range e.answers() {
 				if a.ok() && !isAmong(a, log.decisions[e.tx.ID]) {
 					return e.tx.ID + " is not"
 				}
@@ -91,6 +92,7 @@ func awaitLogged(t *testing.T, s *site, entries []*entry) {
 func TestFullQueueIsRefusedAndRecovers(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "log: {queue_records: 200}")
+	s.patient = true
 	s.nats = startNATS(t, s.dir)
 	l := newLedger()
 	s.start()
@@ -118,7 +120,7 @@ func TestFullQueueIsRefusedAndRecovers(t *testing.T) {
 	s.awaitReady(30 * time.Second)
 	traffic.end()
 	for _, e := range l.all() {
-		for _, a := range e.answers {
+		for _, a := range e.answers() {
 			if a.Code == "not_ready" && a.Status != http.StatusServiceUnavailable {
 				t.Fatalf("%s was refused as %s with status %d", e.tx.ID, a.Code, a.Status)
 			}

@@ -166,9 +166,20 @@ func (s *site) health() (ready bool, h health) {
 	return status == http.StatusOK, h
 }
 
-// awaitFolded waits until everything that the log holds now is in Redis.
+// awaitFolded waits until everything that the log holds now is in Redis, and nothing is owed to the log any more.
 func (s *site) awaitFolded() {
 	s.t.Helper()
+	s.redis.awaitFolded(time.Now().UnixMilli())
+	eventually(s.t, 60*time.Second, "every decision that lost is retracted", func() string {
+		open, err := s.redis.client.Keys(s.t.Context(), "fo:*").Result()
+		if err != nil {
+			return err.Error()
+		}
+		if len(open) > 0 {
+			return fmt.Sprintf("%d shards have open cards", len(open))
+		}
+		return ""
+	})
 	s.redis.awaitFolded(time.Now().UnixMilli())
 }
 

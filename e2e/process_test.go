@@ -43,8 +43,25 @@ func launch(t *testing.T, dir, name, path string, args ...string) *process {
 		defer close(p.ended)
 		p.err = p.cmd.Wait()
 	}()
-	t.Cleanup(p.kill)
+	t.Cleanup(func() {
+		p.kill()
+		p.checkLog()
+	})
 	return p
+}
+
+// checkLog looks for what no process may ever print: a panic, caught or not, or a data race.
+func (p *process) checkLog() {
+	text, err := os.ReadFile(p.log)
+	if err != nil {
+		p.t.Error(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if strings.Contains(line, "DATA RACE") || strings.Contains(strings.ToLower(line), "panic") {
+			p.t.Errorf("%s printed, into %s: %s", p.name, p.log, line)
+			return
+		}
+	}
 }
 
 func (p *process) signal(s os.Signal) {

@@ -33,6 +33,7 @@ func simple(id, card string) *transaction {
 func TestAuthorisationsAtOnceSeeEachOther(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "")
+	s.patient = true
 	s.start()
 	for card := range 5 {
 		first := simple("", fmt.Sprintf("card-%d", card))
@@ -67,6 +68,7 @@ func TestAuthorisationsAtOnceSeeEachOther(t *testing.T) {
 func TestRetriesGetTheSameDecision(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "")
+	s.patient = true
 	s.nats = startNATS(t, s.dir)
 	s.start()
 	for round := range 20 {

@@ -12,6 +12,7 @@ import (
 func TestSnapshotAndRestoreByHand(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "")
+	s.patient = true
 	l := newLedger()
 	s.start()
 	load := newLoad(s, l, "a")
@@ -51,6 +52,7 @@ func TestSnapshotAndRestoreByHand(t *testing.T) {
 func TestTrimmedLogIsMadeUpForBySnapshots(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "log: {max_age: 1s}\nsnapshots: {every: 1s, keep: 2}")
+	s.patient = true
 	l := newLedger()
 	s.start()
 	load := newLoad(s, l, "a")
