@@ -21,6 +21,9 @@ const (
 	restartPause = 200 * time.Millisecond
 )
 
+// What a shard puts into one flush, the speed layer takes.
+var _ [speedlayer.MaxFlushEntities - actors.MaxFlush]struct{}
+
 var errEdgeFull = errors.New("too many requests of shards wait")
 
 // edge is what the shards ask of the region.

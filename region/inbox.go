@@ -27,19 +27,23 @@ func (b *inbox[K, V]) push(v V) {
 	b.mu.Lock()
 	b.mu.waiting[b.key(v)] = v
 	b.mu.Unlock()
-	select {
-	case b.more <- struct{}{}:
-	default:
-	}
+	b.signal()
 }
 
 // pushOlder adds a request that was taken before, unless there is one of its key meanwhile.
 func (b *inbox[K, V]) pushOlder(v V) {
 	b.mu.Lock()
-	_, newer := b.mu.waiting[b.key(v)]
+	if _, newer := b.mu.waiting[b.key(v)]; !newer {
+		b.mu.waiting[b.key(v)] = v
+	}
 	b.mu.Unlock()
-	if !newer {
-		b.push(v)
+	b.signal()
+}
+
+func (b *inbox[K, V]) signal() {
+	select {
+	case b.more <- struct{}{}:
+	default:
 	}
 }
 

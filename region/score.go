@@ -3,13 +3,16 @@ package region
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
 
+	"scoremesh/actors"
 	"scoremesh/decision"
 	"scoremesh/feature"
 	"scoremesh/speedlayer"
+	"scoremesh/transport/wire"
 )
 
 // scoring is what one request needs; it is reused when nobody else may write to it any more.
@@ -49,6 +52,18 @@ func (p *scorings) get() *scoring {
 	return newScoring(p.width)
 }
 
+// letGo gives a scoring back, unless a read still owns it.
+func (p *scorings) letGo(s *scoring, reading bool) {
+	if reading {
+		select {
+		case <-s.read:
+		default:
+			return
+		}
+	}
+	p.put(s)
+}
+
 func (p *scorings) put(s *scoring) {
 	s.degraded, s.refs, s.kinds = s.degraded[:0], s.refs[:0], s.kinds[:0]
 	clear(s.values)
@@ -61,26 +76,22 @@ func (r *Region) Score(ctx context.Context, t *decision.Transaction, explain boo
 	if r.draining.Load() {
 		return nil, &decision.Error{Code: decision.CodeNotReady, Detail: "the node is draining"}
 	}
+	rules := r.rules.Load() // once: what decides also explains
 	s := r.scorings.get()
-	defer r.scorings.put(s)
 	reading := r.beginRead(s, t)
 	at, err := r.router.Attempt(ctx, t, s.vector)
-	if reading {
-		<-s.read // within the read budget; until then the read owns s
+	if err != nil || at.Recorded != nil {
+		r.scorings.letGo(s, reading)
+		return recorded(at.Recorded), err
 	}
-	if err != nil {
-		return nil, err
+	var values []speedlayer.Value
+	if reading && r.awaitRead(ctx, s) {
+		reading, values = false, s.values
 	}
-	if a := at.Recorded; a != nil {
-		if a.Durability == decision.Pending {
-			a.Decision = withDegradation(a.Decision, decision.DegradedLog)
-		}
-		return a, nil
-	}
-	s.degraded = append(s.degraded, at.Degraded...)
+	defer r.scorings.letGo(s, reading)
 	r.metrics.freshness(feature.Card, r.now(), at.FoldedAt)
 	r.metrics.defaulted(feature.Card, at.Defaults)
-	d, err := r.decide(ctx, s, t)
+	d, err := r.decide(ctx, rules, s, values, &at, t)
 	if err != nil {
 		at.Handle.Abandon(err)
 		return nil, err
@@ -88,9 +99,38 @@ func (r *Region) Score(ctx context.Context, t *decision.Transaction, explain boo
 	at.Handle.Decided(d)
 	answer := &decision.Answer{Decision: d, Durability: decision.Committed}
 	if explain {
-		answer.Explanation = r.rules.Load().Explain(s.vector)
+		answer.Explanation = rules.Explain(s.vector)
 	}
 	return answer, r.commit(ctx, at.Handle, answer)
+}
+
+// recorded is the answer to a retry; nil when there is none.
+func recorded(a *decision.Answer) *decision.Answer {
+	if a != nil && a.Durability == decision.Pending {
+		a.Decision = withDegradation(a.Decision, decision.DegradedLog)
+	}
+	return a
+}
+
+// awaitRead waits for the read that was begun: within its budget, but no longer than leaves the time to decide and to answer. False: it has
+// not come, and s.values are still its own.
+func (r *Region) awaitRead(ctx context.Context, s *scoring) bool {
+	var enough <-chan time.Time
+	if deadline, ok := ctx.Deadline(); ok {
+		left := time.Until(deadline)
+		if left = max(left-r.config.Scoring.CommitMargin, left/2); left < r.config.Redis.ReadBudget {
+			timer := time.NewTimer(left)
+			defer timer.Stop()
+			enough = timer.C
+		}
+	}
+	select {
+	case <-s.read:
+		return true
+	case <-enough:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // beginRead asks for the entities that other shards own. False: nothing was asked for, or nothing will come, and the values are empty.
@@ -106,10 +146,13 @@ func (r *Region) beginRead(s *scoring, t *decision.Transaction) bool {
 }
 
 // decide completes the vector and asks model and policy, looking at the deadline before each.
-func (r *Region) decide(ctx context.Context, s *scoring, t *decision.Transaction) (*decision.Decision, error) {
+func (r *Region) decide(ctx context.Context, rules *Ruleset, s *scoring, values []speedlayer.Value, at *actors.Attempted, t *decision.Transaction) (*decision.Decision, error) {
 	now := r.now()
-	rules := r.rules.Load()
-	r.readOthers(s, t, now)
+	s.degraded = append(s.degraded, at.Degraded...)
+	if at.FoldedAt < now-r.config.Scoring.Freshness.Milliseconds() {
+		s.degraded = append(s.degraded, decision.DegradedStale)
+	}
+	r.readOthers(rules.schema, s, values, t, now)
 	if err := rules.schema.ReadTransaction(t, s.vector); err != nil {
 		r.metrics.derivedErrors.Inc()
 	}
@@ -138,13 +181,12 @@ func (r *Region) score(rules *Ruleset, vector []float64) float32 {
 }
 
 // readOthers fills the slots of device and merchant from what Redis answered, and says what is missing or old.
-func (r *Region) readOthers(s *scoring, t *decision.Transaction, now int64) {
-	schema := r.rules.Load().schema
+func (r *Region) readOthers(schema *feature.Schema, s *scoring, values []speedlayer.Value, t *decision.Transaction, now int64) {
 	if t.Device == "" {
 		schema.Read(&feature.Query{Kind: feature.Device, Transaction: t}, s.vector)
 	}
 	for i, k := range s.kinds {
-		entity, why := r.stored(s, i, k, now)
+		entity, why := r.stored(schema, values, i, k, now)
 		if why != "" && !slices.Contains(s.degraded, why) {
 			s.degraded = append(s.degraded, why)
 		}
@@ -158,11 +200,11 @@ func (r *Region) readOthers(s *scoring, t *decision.Transaction, now int64) {
 }
 
 // stored decodes the i-th value of a read, and says what is wrong with it, if anything is.
-func (r *Region) stored(s *scoring, i int, k feature.Kind, now int64) (*feature.Entity, string) {
-	if i >= len(s.values) || s.values[i].Err != nil {
+func (r *Region) stored(schema *feature.Schema, values []speedlayer.Value, i int, k feature.Kind, now int64) (*feature.Entity, string) {
+	if i >= len(values) || values[i].Err != nil {
 		return nil, decision.DegradedSpeedLayer
 	}
-	v := &s.values[i]
+	v := &values[i]
 	watermark, err := speedlayer.ParseWatermark(v.Watermark)
 	if err != nil {
 		r.metrics.corrupt.Inc()
@@ -179,7 +221,7 @@ func (r *Region) stored(s *scoring, i int, k feature.Kind, now int64) (*feature.
 	if v.State == nil {
 		return nil, why
 	}
-	entity, err := r.rules.Load().schema.Decode(k, v.State)
+	entity, err := schema.Decode(k, v.State)
 	if err != nil {
 		r.metrics.corrupt.Inc()
 		return nil, decision.DegradedSpeedLayer
@@ -228,6 +270,9 @@ func (r *Region) refusal(err error) error {
 	var refusal *decision.Error
 	if errors.As(err, &refusal) {
 		return refusal
+	}
+	if errors.Is(err, wire.ErrBounds) {
+		return fmt.Errorf("append to the log: %w", err) // to come again would not help
 	}
 	r.metrics.refused.Inc()
 	return &decision.Error{Code: decision.CodeNotReady, Detail: "the log cannot be reached and the queue before it is full", RetryAfter: time.Second}

@@ -168,7 +168,7 @@ func merchantInRedis(t testing.TB, r *Region) float64 {
 		return -1
 	}
 	<-s.read
-	entity, why := r.stored(s, 1, feature.Merchant, r.now())
+	entity, why := r.stored(r.Schema(), s.values, 1, feature.Merchant, r.now())
 	if entity == nil || why == decision.DegradedSpeedLayer {
 		return -1
 	}
