@@ -90,6 +90,10 @@ func (s *shard) overloaded() error {
 	return &decision.Error{Code: decision.CodeOverloaded, Detail: "too many requests wait for this card's shard", RetryAfter: s.config.RetryAfter}
 }
 
+func (s *shard) backlogged() error {
+	return &decision.Error{Code: decision.CodeOverloaded, Detail: "too many decisions of this card's shard have not come back through the log", RetryAfter: s.config.RetryAfter}
+}
+
 // attend answers the attempt when the card's state is present, or orders the state.
 func (s *shard) attend(now int64, a *attempt) {
 	h := s.use(now, a.transaction.Card)
@@ -146,6 +150,11 @@ func (s *shard) answer(now int64, h *hot, a *attempt, blind bool) {
 	}
 	if p := h.find(a.key); p != nil {
 		s.join(p, a)
+		return
+	}
+	if s.pendings >= s.config.MaxPending {
+		s.counts.shed++
+		s.reply(a, reply{err: s.backlogged()})
 		return
 	}
 	held := len(h.pending)

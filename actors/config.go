@@ -25,6 +25,9 @@ type Config struct {
 	MaxMailbox int `yaml:"max_mailbox"`
 	// MaxWaiting is how many attempts may wait in a shard for a cold load or for its first replay; more are refused as overloaded.
 	MaxWaiting int `yaml:"max_waiting"`
+	// MaxPending is how many registered attempts of a shard may not have come back through the log; more are refused as overloaded. It
+	// bounds memory while the fold cannot go on, because Redis or the log is away.
+	MaxPending int `yaml:"max_pending"`
 	// MaxWaiters is how many retries may wait for the answer to one attempt; more are refused as overloaded.
 	MaxWaiters int `yaml:"max_waiters"`
 	// MaxFolds is how many batches may wait in a shard; then the dispatcher blocks its reader.
@@ -56,6 +59,7 @@ func DefaultConfig() Config {
 		IdleAfter:      10 * time.Minute,
 		MaxMailbox:     1024,
 		MaxWaiting:     1024,
+		MaxPending:     4096,
 		MaxWaiters:     16,
 		MaxFolds:       64,
 		MaxLoad:        256,
@@ -79,6 +83,7 @@ func (c *Config) Validate() error {
 		{"max_hot", c.MaxHot, 1, 1 << 24},
 		{"max_mailbox", c.MaxMailbox, 1, 1 << 20},
 		{"max_waiting", c.MaxWaiting, 1, 1 << 20},
+		{"max_pending", c.MaxPending, 1, 1 << 24},
 		{"max_waiters", c.MaxWaiters, 1, 1 << 16},
 		{"max_folds", c.MaxFolds, 1, 1 << 16},
 		{"max_load", c.MaxLoad, 1, 1 << 14},

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"errors"
 	"testing"
 
 	"scoremesh/decision"
@@ -42,4 +43,18 @@ func TestARequestDoesNotWaitForAFoldsLoad(t *testing.T) {
 	if got := fresh.machine.hot["c1"].entity.Len(); got != 2 {
 		t.Errorf("the card has %d transactions, want 2", got)
 	}
+}
+
+// While the log does not come back, because Redis is away or the log is, the overlay must not grow for ever.
+func TestTooManyPendingAttemptsAreRefused(t *testing.T) {
+	r := serving(t, func(c *Config) { c.MaxPending = 2 })
+	_, first := r.registered(transaction("t1", "c1", t0))
+	r.registered(transaction("t2", "c2", t0))
+	refused := r.got(r.ask(transaction("t3", "c3", t0)))
+	var refusal *decision.Error
+	if !errors.As(refused.err, &refusal) || refusal.Code != decision.CodeOverloaded || refusal.RetryAfter == 0 {
+		t.Fatalf("got %v, want overloaded with a time to try again", refused.err)
+	}
+	r.notice(noticeAbandoned, first, nil, feature.Position{})
+	r.registered(transaction("t3", "c3", t0))
 }
