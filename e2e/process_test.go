@@ -32,7 +32,7 @@ func launch(t *testing.T, dir, name, path string, args ...string) *process {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	p := &process{t: t, name: name, cmd: exec.Command(path, args...), log: file.Name(), ended: make(chan struct{})} //nolint:noctx // it outlives contexts, and is ended by signals
+	p := &process{t: t, name: name, cmd: exec.Command(path, args...), log: file.Name(), ended: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = file, file
 	// Whatever becomes of the test, the process does not outlive it.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -111,7 +111,7 @@ func (p *process) tail() string {
 // freePort returns a port on which nobody listens.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it is closed at once
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ func awaitListener(t *testing.T, p *process, port int) {
 		if !p.alive() {
 			t.Fatalf("%s ended: %v\n%s", p.name, p.err, p.tail())
 		}
-		c, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", port), time.Second) //nolint:noctx // bounded
+		c, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", port), time.Second)
 		if err != nil {
 			return err.Error()
 		}
