@@ -31,6 +31,10 @@ bench: deps
 	$(GO) run ./cmd/node/bench
 	$(GO) test -run '^$$' -bench . -benchmem ./feature ./model ./decision ./transport/wire ./api
 
+# Black box, all faults, at full length (make test runs a shorter version).
+e2e: deps
+	SCOREMESH_E2E_ROUNDS=20 $(GO) test -count=1 -timeout 20m -v ./e2e
+
 # A minute for each fuzz test.
 FUZZTIME ?= 60s
 fuzz:
