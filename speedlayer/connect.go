@@ -106,9 +106,17 @@ func (c *Config) credentials(urlUser, urlPassword string) func(context.Context) 
 			if err != nil {
 				return "", "", fmt.Errorf("password_file: %w", err)
 			}
-			return user, strings.TrimRight(string(b), "\r\n"), nil
+			password := strings.TrimRight(string(b), "\r\n")
+			if password == "" {
+				return "", "", fmt.Errorf("password_file: %s is empty", c.PasswordFile)
+			}
+			return user, password, nil
 		case c.PasswordEnv != "":
-			return user, os.Getenv(c.PasswordEnv), nil
+			password := os.Getenv(c.PasswordEnv)
+			if password == "" {
+				return "", "", fmt.Errorf("password_env: environment variable %s is not set", c.PasswordEnv)
+			}
+			return user, password, nil
 		}
 		return user, urlPassword, nil
 	}
@@ -122,6 +130,10 @@ var quiet = sync.OnceFunc(logging.Disable)
 // and a flush is submitted again by its shard.
 func (c *Config) connect(timeout time.Duration, conns int) (redis.UniversalClient, error) {
 	quiet()
+	// What cannot be read now is wrong configuration; what cannot be read later is an error of each connection.
+	if _, _, err := c.credentials("", "")(context.Background()); err != nil {
+		return nil, err
+	}
 	t, err := parseURL(c.URL)
 	if err != nil {
 		return nil, fmt.Errorf("url: %w", err)

@@ -40,7 +40,7 @@ func (r *Reader) Watermarks(ctx context.Context) ([]ShardWatermark, error) {
 		for i := range chunk {
 			cmds[i] = pipe.Get(ctx, chunk[i].watermark)
 		}
-		_, _ = pipe.Exec(ctx) // every command has its own error
+		execute(ctx, pipe)
 		for i := range chunk {
 			b, err := cmds[i].Bytes()
 			w, err := watermarkOf(&chunk[i], b, err)

@@ -374,7 +374,7 @@ func (l *lane) run(g *gather, parts []*part) bool {
 		g.groups[n].cmd = redis.NewSliceCmd(ctx, g.groups[n].args...)
 		_ = pipe.Process(ctx, g.groups[n].cmd) // queues only
 	}
-	_, _ = pipe.Exec(ctx) // every command has its own error
+	execute(ctx, pipe)
 	ok := g.collect()
 	s.metrics.batchSeconds.Observe(time.Since(began).Seconds())
 	s.metrics.batchKeys.Observe(float64(len(g.places)))

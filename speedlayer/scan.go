@@ -124,9 +124,12 @@ func (r *Reader) fetch(ctx context.Context, c redis.Cmdable, found []string,
 	for _, ch := range chunks {
 		ch.cmd = pipe.MGet(ctx, ch.keys...)
 	}
-	_, _ = pipe.Exec(ctx) // every command has its own error
+	execute(ctx, pipe)
 	for s, ch := range chunks {
 		values, err := ch.cmd.Result()
+		if err == nil && len(values) != len(ch.keys) {
+			err = fmt.Errorf("mget of %d keys: %d replies", len(ch.keys), len(values))
+		}
 		if err != nil {
 			return fmt.Errorf("scan %s.%d: %w", s.kind, s.partition, readError(err))
 		}

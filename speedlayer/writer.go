@@ -146,7 +146,7 @@ func (q *flushQueue) send(jobs []*flushJob) {
 	for _, j := range jobs {
 		j.cmd = pipe.EvalSha(ctx, flushScript.Hash(), j.keys, j.argv...)
 	}
-	_, _ = pipe.Exec(ctx) // every command has its own error
+	execute(ctx, pipe)
 
 	// A server that does not know the script has run nothing: send the source, in the same order.
 	for _, j := range jobs {
@@ -155,7 +155,7 @@ func (q *flushQueue) send(jobs []*flushJob) {
 		}
 	}
 	if pipe.Len() > 0 {
-		_, _ = pipe.Exec(ctx)
+		execute(ctx, pipe)
 	}
 	s.metrics.flushSeconds.Observe(time.Since(began).Seconds())
 	for _, j := range jobs {

@@ -5,8 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // Cluster is a Redis Cluster of three masters without replicas.
@@ -18,12 +16,22 @@ type Cluster struct {
 // StartCluster starts a Cluster and waits until every node sees it complete.
 func StartCluster(t testing.TB) *Cluster {
 	t.Helper()
+	return StartClusterTLS(t, TLS{})
+}
+
+// StartClusterTLS is StartCluster with TLS, between the nodes too; without files it is without.
+func StartClusterTLS(t testing.TB, files TLS) *Cluster {
+	t.Helper()
+	secured := files.args()
+	if secured != nil {
+		secured = append(secured, "--tls-cluster", "yes")
+	}
 	const nodes, slots = 3, 16384
 	c := &Cluster{}
 	for i := range nodes {
-		s := start(t, []string{"--save", "", "--appendonly", "no", "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf",
+		s := start(t, append([]string{"--save", "", "--appendonly", "no", "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf",
 			"--cluster-node-timeout", "2000", "--cluster-require-full-coverage", "no",
-			"--cluster-port", strconv.Itoa(freePort(t))}, redis.Options{})
+			"--cluster-port", strconv.Itoa(freePort(t))}, secured...), files.options(t))
 		s.Do("CLUSTER", "ADDSLOTSRANGE", i*slots/nodes, (i+1)*slots/nodes-1)
 		s.Do("CLUSTER", "SET-CONFIG-EPOCH", i+1)
 		c.Masters = append(c.Masters, s)
@@ -61,7 +69,7 @@ func (c *Cluster) URL() string {
 	for _, s := range c.Masters[1:] {
 		q.Add("addr", s.Addr())
 	}
-	return "redis+cluster://" + c.Masters[0].Addr() + "?" + q.Encode()
+	return c.Masters[0].scheme() + "+cluster://" + c.Masters[0].Addr() + "?" + q.Encode()
 }
 
 // FlushAll wipes every master.

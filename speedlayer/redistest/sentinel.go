@@ -24,10 +24,17 @@ type Sentinel struct {
 // StartSentinel starts a set and waits until every sentinel knows the replica and the other sentinels.
 func StartSentinel(t testing.TB) *Sentinel {
 	t.Helper()
-	plain := []string{"--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"}
-	set := &Sentinel{Master: start(t, plain, redis.Options{})}
+	return StartSentinelTLS(t, TLS{})
+}
+
+// StartSentinelTLS is StartSentinel with TLS everywhere; without files it is without.
+func StartSentinelTLS(t testing.TB, files TLS) *Sentinel {
+	t.Helper()
+	options := files.options(t)
+	plain := append([]string{"--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"}, files.args()...)
+	set := &Sentinel{Master: start(t, plain, options)}
 	master := strconv.Itoa(set.Master.port)
-	set.Replica = start(t, append([]string{"--replicaof", "127.0.0.1 " + master}, plain...), redis.Options{})
+	set.Replica = start(t, append([]string{"--replicaof", "127.0.0.1 " + master}, plain...), options)
 	await(t, "replica", func() bool {
 		role, _ := set.Replica.Do("ROLE").([]any)
 		return len(role) > 3 && role[3] == "connected"
@@ -40,10 +47,10 @@ func StartSentinel(t testing.TB) *Sentinel {
 		if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 			t.Fatalf("write the sentinel's configuration: %v", err)
 		}
-		set.Sentinels = append(set.Sentinels, start(t, []string{file, "--sentinel"}, redis.Options{}))
+		set.Sentinels = append(set.Sentinels, start(t, append([]string{file, "--sentinel"}, files.args()...), options))
 	}
 	for _, s := range set.Sentinels {
-		c := redis.NewSentinelClient(&redis.Options{Addr: s.Addr(), Protocol: 2, DisableIdentity: true})
+		c := redis.NewSentinelClient(&redis.Options{Addr: s.Addr(), Protocol: 2, DisableIdentity: true, TLSConfig: options.TLSConfig})
 		await(t, "sentinel", func() bool {
 			m, err := c.Master(context.Background(), sentinelName).Result()
 			return err == nil && m["num-slaves"] == "1" && m["num-other-sentinels"] == "2"
@@ -61,5 +68,5 @@ func (s *Sentinel) URL() string {
 	for _, o := range s.Sentinels[1:] {
 		q.Add("addr", o.Addr())
 	}
-	return "redis+sentinel://" + s.Sentinels[0].Addr() + "/0?" + q.Encode()
+	return s.Master.scheme() + "+sentinel://" + s.Sentinels[0].Addr() + "/0?" + q.Encode()
 }

@@ -2,6 +2,8 @@ package redistest
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -37,6 +39,46 @@ type Server struct {
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
 	return start(t, append([]string{"--save", "", "--appendonly", "no"}, args...), redis.Options{})
+}
+
+// TLS names the PEM files of servers that take TLS connections only, and demand a client certificate of the same authority.
+type TLS struct {
+	CA, Cert, Key string
+}
+
+// StartTLS is Start with TLS.
+func StartTLS(t testing.TB, files TLS, args ...string) *Server {
+	t.Helper()
+	return start(t, append([]string{"--save", "", "--appendonly", "no"}, append(files.args(), args...)...), files.options(t))
+}
+
+// args are the arguments of a server; without files none.
+func (f TLS) args() []string {
+	if f == (TLS{}) {
+		return nil
+	}
+	return []string{"--tls-ca-cert-file", f.CA, "--tls-cert-file", f.Cert, "--tls-key-file", f.Key, "--tls-replication", "yes"}
+}
+
+// options are how the test itself talks to the server: with the server's own certificate.
+func (f TLS) options(t testing.TB) redis.Options {
+	t.Helper()
+	if f == (TLS{}) {
+		return redis.Options{}
+	}
+	pem, err := os.ReadFile(f.CA)
+	if err != nil {
+		t.Fatalf("read authority: %v", err)
+	}
+	pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+	if err != nil {
+		t.Fatalf("read certificate: %v", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		t.Fatalf("no certificate in %s", f.CA)
+	}
+	return redis.Options{TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, Certificates: []tls.Certificate{pair}}}
 }
 
 // start tries again when somebody else took the free port.
@@ -79,7 +121,12 @@ func freePort(t testing.TB) int {
 func (s *Server) run() error {
 	log := filepath.Join(s.dir, "redis.log")
 	args := append([]string{}, s.args...)
-	args = append(args, "--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir, "--logfile", log)
+	if s.options.TLSConfig != nil {
+		args = append(args, "--port", "0", "--tls-port", strconv.Itoa(s.port))
+	} else {
+		args = append(args, "--port", strconv.Itoa(s.port))
+	}
+	args = append(args, "--bind", "127.0.0.1", "--dir", s.dir, "--logfile", log)
 	s.cmd = exec.Command(binary(s.t), args...)
 	if err := s.cmd.Start(); err != nil {
 		return fmt.Errorf("start: %w", err)
@@ -126,7 +173,14 @@ func (s *Server) Client() *redis.Client {
 func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
 
 // URL is what speedlayer.Config.URL wants.
-func (s *Server) URL() string { return "redis://" + s.Addr() + "/0" }
+func (s *Server) URL() string { return s.scheme() + "://" + s.Addr() + "/0" }
+
+func (s *Server) scheme() string {
+	if s.options.TLSConfig != nil {
+		return "rediss"
+	}
+	return "redis"
+}
 
 // Do runs one command.
 func (s *Server) Do(args ...any) any {
