@@ -130,6 +130,10 @@ func (c *Config) Validate() error {
 		errs = append(errs, err)
 	}
 	check(len(c.NATS.URLs) == 0 || c.NATS.Listen == "", "nats.listen", "is for the embedded server, and nats.urls names others")
+	check(c.NATS.MaxStoreBytes >= 0, "nats.max_store_bytes", "is %d; must not be negative", c.NATS.MaxStoreBytes)
+	// The server sets a bounded stream's bytes aside: it would refuse to make the stream of decisions.
+	check(len(c.NATS.URLs) > 0 || c.NATS.MaxStoreBytes == 0 || c.Decisions.MaxBytes < c.NATS.MaxStoreBytes, "decisions.max_bytes",
+		"is %d; must be below nats.max_store_bytes, %d", c.Decisions.MaxBytes, c.NATS.MaxStoreBytes)
 	check(c.NATS.PasswordEnv == "" || c.NATS.PasswordFile == "", "nats.password_file", "given together with nats.password_env")
 	check(c.NATS.TokenEnv == "" || c.NATS.TokenFile == "", "nats.token_file", "given together with nats.token_env")
 	check(c.Log.Replicas == 1 || c.Log.Replicas == 3 || c.Log.Replicas == 5, "log.replicas", "is %d; must be 1, 3 or 5", c.Log.Replicas)

@@ -32,7 +32,12 @@ func (r *Region) edge() actors.Edge {
 		Restart: func(id actors.ShardID) { r.restarts.push(id) },
 		Load:    r.load,
 		Flush:   r.flush,
-		Replay:  func(q actors.ReplayRequest) { r.replays.push(q) },
+		Replay: func(q actors.ReplayRequest) {
+			if q.From.Len() == 0 {
+				r.rebuilds.Add(1)
+			}
+			r.replays.push(q)
+		},
 		AskLast: func(partition int, done func(uint64, error)) {
 			r.enqueue(func(ctx context.Context) {
 				seq, err := r.log.LastConditional(ctx, partition)

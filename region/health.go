@@ -52,6 +52,18 @@ func (r *Region) Health() Health {
 		because("%s", *why)
 		h.degrade()
 	}
+	if age := r.now() - shards.FoldedAt; r.warmed.Load() && age > r.config.Scoring.Freshness.Milliseconds() {
+		if shards.FoldedAt == 0 {
+			because("features: no sign of life of the log has been folded yet")
+		} else {
+			because("features are %s old", time.Duration(age)*time.Millisecond)
+		}
+		h.degrade()
+	}
+	if r.feed.Next() == 0 {
+		because("the decision feed has not found its place in its stream")
+		h.degrade()
+	}
 	if away := r.speedLayerAway(); away != "" {
 		because("redis: %s", away)
 		h.degrade()

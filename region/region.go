@@ -57,8 +57,12 @@ type Region struct {
 	router     *actors.Router
 	metrics    *metrics
 
-	restarts    *inbox[actors.ShardID, actors.ShardID]
-	replays     *inbox[actors.ShardID, actors.ReplayRequest]
+	restarts *inbox[actors.ShardID, actors.ShardID]
+	replays  *inbox[actors.ShardID, actors.ReplayRequest]
+	// rebuilds counts the shards that asked for everything: Redis had lost something.
+	rebuilds atomic.Uint64
+	// retaken is when a shard began anew from what Redis held because the log did not reach back. Used by replayer only.
+	retaken     map[actors.ShardID]time.Time
 	conditional chan func(context.Context)
 	scorings    scorings
 	commits     commits
@@ -85,10 +89,10 @@ func Open(ctx context.Context, config Config, o Options) (*Region, error) {
 		return nil, err
 	}
 	r := &Region{config: config, logger: o.Log.With().Str("region", config.Region).Str("node", config.Node).Logger(), now: o.Now,
-		longestCommit: 10 * time.Second,
-		restarts:      newInbox(func(id actors.ShardID) actors.ShardID { return id }),
-		replays:       newInbox(func(q actors.ReplayRequest) actors.ShardID { return q.Shard }),
-		conditional:   make(chan func(context.Context), maxConditional), scorings: scorings{width: rules.schema.Len()}}
+		longestCommit: 10 * time.Second, retaken: map[actors.ShardID]time.Time{},
+		restarts:    newInbox(func(id actors.ShardID) actors.ShardID { return id }),
+		replays:     newInbox(func(q actors.ReplayRequest) actors.ShardID { return q.Shard }),
+		conditional: make(chan func(context.Context), maxConditional), scorings: scorings{width: rules.schema.Len()}}
 	if r.now == nil {
 		r.now = func() int64 { return time.Now().UnixMilli() }
 	}

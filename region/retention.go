@@ -2,6 +2,7 @@ package region
 
 import (
 	"context"
+	"math"
 )
 
 // trim drops what the log keeps beyond its age and size, but nothing that a kept snapshot would be replayed from, and nothing that the
@@ -11,29 +12,55 @@ func (r *Region) trim(ctx context.Context) error {
 	if err != nil || len(paths) == 0 {
 		return err
 	}
-	oldest, err := verifySnapshot(paths[0])
+	if _, err := verifySnapshot(paths[0]); err != nil {
+		return err
+	}
+	first, _, _, err := r.log.Bounds(ctx)
 	if err != nil {
 		return err
 	}
-	limit, err := oldest.reach()
+	limit, err := needed(paths, first)
 	if err != nil {
 		return err
 	}
-	limit = min(limit, r.feed.Next())
 	want, err := r.surplus(ctx)
 	if err != nil {
 		return err
 	}
-	before := min(want, limit)
-	first, _, _, err := r.log.Bounds(ctx)
-	if err != nil || before <= first {
-		return err
+	before := min(want, limit, r.feed.Next())
+	if before <= first {
+		return nil
 	}
 	if err := r.log.Trim(ctx, before); err != nil {
 		return err
 	}
 	r.logger.Info().Uint64("from", first).Uint64("before", before).Msg("log trimmed")
 	return nil
+}
+
+// needed returns the first sequence that one of the snapshots would be replayed from: that is not always the oldest, for a snapshot that was
+// taken during a rebuild reaches back further. One that the log, which begins at first, cannot complete does not count; without any other,
+// nothing may be trimmed.
+func needed(paths []string, first uint64) (uint64, error) {
+	least := uint64(math.MaxUint64)
+	for _, path := range paths {
+		s, err := openSnapshot(path)
+		if err != nil {
+			return 0, err
+		}
+		s.close()
+		reach, err := s.header.reach()
+		if err != nil {
+			return 0, s.bad(err)
+		}
+		if reach >= first {
+			least = min(least, reach)
+		}
+	}
+	if least == math.MaxUint64 {
+		return first, nil
+	}
+	return least, nil
 }
 
 // surplus returns the first sequence that age and size allow to keep.

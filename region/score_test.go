@@ -5,9 +5,14 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"scoremesh/actors"
 	"scoremesh/decision"
 	"scoremesh/feature"
 	"scoremesh/speedlayer/redistest"
@@ -175,4 +180,29 @@ func merchantInRedis(t testing.TB, r *Region) float64 {
 	r.Schema().Read(&feature.Query{Kind: feature.Merchant, Entity: entity, Transaction: p}, s.vector)
 	lo, _ := r.Schema().Range(feature.Merchant)
 	return s.vector[lo]
+}
+
+// A card whose shard lags is labelled, and so is the node's health.
+func TestOldFeaturesAreSaid(t *testing.T) {
+	redis := redistest.Start(t)
+	c := testConfig(t, redis)
+	ahead := &atomic.Int64{}
+	r, err := Open(context.Background(), c, Options{Log: zerolog.Nop(), Metrics: prometheus.NewRegistry(),
+		Now: func() int64 { return time.Now().UnixMilli() + ahead.Load() }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeRegion(t, r) })
+	await(t, "the region serves", func() bool { return r.Health().State == Serving })
+	s := newScoring(r.Schema().Len())
+	p := payment("t-1", "c-1", 500)
+	at := actors.Attempted{FoldedAt: r.now() - c.Scoring.Freshness.Milliseconds() - 1}
+	d, err := r.decide(context.Background(), r.rules.Load(), s, nil, &at, p)
+	if err != nil || !slices.Contains(d.Degraded, decision.DegradedStale) {
+		t.Errorf("got %+v, error %v; want a decision that says %s", d, err, decision.DegradedStale)
+	}
+	ahead.Store(time.Hour.Milliseconds())
+	if h := r.Health(); h.State != Degraded || !h.Ready || len(h.Reasons) != 1 {
+		t.Errorf("got %+v, want ready, degraded, and why", h)
+	}
 }

@@ -490,14 +490,42 @@ func (r *Region) snapshots(ctx context.Context) {
 	}
 }
 
-// Snapshot takes one now, and drops those beyond the number to keep.
+// useful makes sure that a snapshot that was just taken can be completed by the log. One of a Redis that was wiped cannot, and must not take the
+// place of one that can.
+func (r *Region) useful(ctx context.Context, path string, rebuilds uint64) error {
+	s, err := openSnapshot(path)
+	if err != nil {
+		return err
+	}
+	s.close()
+	reach, err := s.header.reach()
+	if err != nil {
+		return s.bad(err)
+	}
+	first, _, _, err := r.log.Bounds(ctx)
+	switch {
+	case err != nil:
+		return err
+	case reach < first:
+		return fmt.Errorf("redis reflects the log up to %d, and the log begins at %d: redis lost what the log no longer has", reach-1, first)
+	case r.rebuilds.Load() != rebuilds:
+		return errors.New("redis was wiped or restored, and shards were rebuilt, while the snapshot was taken")
+	}
+	return nil
+}
+
+// Snapshot takes one now, and drops those beyond the number to keep. One that would be of no use is not kept.
 func (r *Region) Snapshot(ctx context.Context) error {
 	began := time.Now()
 	schema := r.rules.Load().schema
 	epoch := r.log.Origin().Epoch
+	rebuilds := r.rebuilds.Load()
 	path, count, err := takeSnapshot(ctx, r.store, schema, r.config.Region, epoch, r.config.Shards.Partitions, r.config.snapshotDir(), r.now())
 	if err != nil {
 		return err
+	}
+	if err := r.useful(ctx, path, rebuilds); err != nil {
+		return errors.Join(err, os.Remove(path))
 	}
 	r.metrics.snapshotTaken(r.now(), time.Since(began))
 	r.logger.Info().Str("snapshot", filepath.Base(path)).Int64("entities", count).Dur("took", time.Since(began)).Msg("snapshot taken")

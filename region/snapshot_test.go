@@ -5,12 +5,16 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/rs/zerolog"
 
+	"scoremesh/actors"
 	"scoremesh/feature"
+	"scoremesh/speedlayer"
 	"scoremesh/speedlayer/redistest"
 )
 
@@ -158,5 +162,118 @@ func TestATrimmedLogWithoutSnapshotIsSaid(t *testing.T) {
 	await(t, "health says that shards cannot be rebuilt", func() bool { return r.unrecoverable.Load() != nil })
 	if h := r.Health(); h.State != Degraded || len(h.Reasons) < 2 {
 		t.Errorf("got %s for %q, want degraded with reasons", h.State, h.Reasons)
+	}
+}
+
+// trimmedRegion is a region whose log begins behind 10, with a snapshot outside of its folder and none within. Its Redis is wiped by the
+// caller.
+func trimmedRegion(t *testing.T, redis *redistest.Server) (r *Region, snapshot string) {
+	t.Helper()
+	c := testConfig(t, redis)
+	c.Snapshots.Every, c.Snapshots.Keep = 0, 1
+	r = opened(t, c)
+	filled(t, r, 14)
+	ctx := context.Background()
+	if err := r.log.Trim(ctx, 10); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "every watermark is behind what was trimmed", func() bool {
+		var err error
+		if snapshot, _, err = TakeSnapshot(ctx, c, t.TempDir(), "", zerolog.Nop()); err != nil {
+			t.Fatal(err)
+		}
+		s, err := openSnapshot(snapshot)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.close()
+		reach, err := s.header.reach()
+		return err == nil && reach >= 10
+	})
+	return r, snapshot
+}
+
+// What an operator restores by hand is taken up by the running node.
+func TestARestoreByHandIsTakenUp(t *testing.T) {
+	redis := redistest.Start(t)
+	r, snapshot := trimmedRegion(t, redis)
+	redis.FlushAll()
+	await(t, "health says that shards cannot be rebuilt", func() bool { return r.unrecoverable.Load() != nil })
+	if _, err := RestoreSnapshot(context.Background(), r.config, snapshot, zerolog.Nop()); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the region serves again", func() bool { return r.Health().State == Serving })
+	if got := seen(t, decide(t, r, payment("last", "c-0", 500)), "card_count"); got != 2 {
+		t.Errorf("card_count is %v after the restore, want 2", got)
+	}
+}
+
+// Shards that nothing helps keep nobody else from a replay.
+func TestALostShardKeepsNobodyWaiting(t *testing.T) {
+	redis := redistest.Start(t)
+	r, _ := trimmedRegion(t, redis)
+	ctx := context.Background()
+	_, last, _, err := r.log.Bounds(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fine := actors.ReplayRequest{Shard: actors.ShardID{Kind: feature.Card}, From: feature.VectorOf(r.log.Origin(), feature.EndOf(last))}
+	gone := actors.ReplayRequest{Shard: actors.ShardID{Kind: feature.Device}}
+	redis.FlushAll()
+	again, lost, err := r.replay(ctx, []actors.ReplayRequest{gone, fine})
+	if err != nil || len(again) != 0 || len(lost) != 1 || lost[0].Shard != gone.Shard {
+		t.Errorf("got again %v, lost %v, error %v; want the device's shard to be lost, and the card's to be served", again, lost, err)
+	}
+	await(t, "health says that shards cannot be rebuilt", func() bool { return r.unrecoverable.Load() != nil })
+}
+
+// A snapshot of a wiped Redis never takes the place of one that is of use.
+func TestASnapshotOfAWipedRedisIsNotKept(t *testing.T) {
+	redis := redistest.Start(t)
+	r, _ := trimmedRegion(t, redis)
+	ctx := context.Background()
+	if err := r.Snapshot(ctx); err != nil {
+		t.Fatal(err)
+	}
+	good, err := listSnapshots(r.config.snapshotDir(), r.Schema().Version(), r.log.Origin().Epoch)
+	if err != nil || len(good) != 1 {
+		t.Fatalf("got snapshots %v, error %v, want one", good, err)
+	}
+	redis.FlushAll()
+	if err := r.Snapshot(ctx); err == nil {
+		t.Error("a snapshot of a wiped redis was taken")
+	}
+	left, err := listSnapshots(r.config.snapshotDir(), r.Schema().Version(), r.log.Origin().Epoch)
+	if err != nil || !slices.Equal(left, good) {
+		t.Errorf("got snapshots %v, error %v, want %v", left, err, good)
+	}
+	await(t, "the region is rebuilt from it", func() bool { return r.Health().State == Serving && merchantInRedis(t, r) == 14 })
+}
+
+// The log is trimmed behind what any snapshot needs, not only the oldest.
+func TestNeededIsWhatAnySnapshotBuildsOn(t *testing.T) {
+	dir := t.TempDir()
+	c := testConfig(t, redistest.Start(t))
+	r := opened(t, c)
+	var paths []string
+	for i, mark := range []uint64{30, 20, 5} {
+		header := SnapshotHeader{Region: "here", Epoch: 1, Schema: "t1", Partitions: 1, TakenAt: int64(i)}
+		w := speedlayer.Watermark{Vector: feature.VectorOf(feature.Origin{Region: "here", Epoch: 1}, feature.EndOf(mark))}
+		header.Watermarks = []snapshotWatermark{{feature.Card, 0, w.Append(nil)}}
+		file, err := os.Create(filepath.Join(dir, snapshotName(&header)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := writeSnapshot(context.Background(), file, &header, r.reader); err != nil {
+			t.Fatal(err)
+		}
+		file.Close()
+		paths = append(paths, file.Name())
+	}
+	if got, err := needed(paths, 10); err != nil || got != 21 {
+		t.Errorf("got %d, error %v; want 21, behind the second: the third cannot be completed by a log from 10 on", got, err)
+	}
+	if got, err := needed(paths[2:], 10); err != nil || got != 10 {
+		t.Errorf("got %d, error %v; want 10: without a snapshot of use nothing is trimmed", got, err)
 	}
 }

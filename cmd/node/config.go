@@ -58,6 +58,10 @@ func (c *Config) Validate() error {
 	if err := c.API.Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("api: %w", err))
 	}
+	// As long as a request has, it would make every answer pending.
+	if c.Scoring.CommitMargin >= c.API.DefaultDeadline {
+		errs = append(errs, fmt.Errorf("scoring.commit_margin: is %s; must be below api.default_deadline, %s", c.Scoring.CommitMargin, c.API.DefaultDeadline))
+	}
 	if c.CardKey.Env != "" && c.CardKey.File != "" {
 		errs = append(errs, errors.New("card_key.file: given together with card_key.env"))
 	}
