@@ -395,6 +395,7 @@ func (a *Appender) committed(seq uint64) {
 }
 
 func (a *Appender) failed(began time.Time, err error) {
+	err = plain(err)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.mu.unreachable.IsZero() {

@@ -3,6 +3,8 @@ package transport
 import (
 	"errors"
 	"fmt"
+
+	"github.com/nats-io/nats.go"
 )
 
 // What callers can act on.
@@ -18,6 +20,8 @@ var (
 	ErrLogReplaced = errors.New("log was replaced")
 	// ErrNotALog: a stream of the log's name exists and is not a log of scoremesh.
 	ErrNotALog = errors.New("stream is not a log")
+	// ErrNotConnected: there is no connection to NATS; Conn.State says why.
+	ErrNotConnected = errors.New("not connected to nats")
 	// ErrConfig: a configuration value is missing or out of bounds. The text names the field and the bound.
 	ErrConfig = errors.New("invalid configuration")
 )
@@ -41,6 +45,14 @@ type GapError struct {
 // Error names both sequences.
 func (e *GapError) Error() string {
 	return fmt.Sprintf("log has a gap: sequence %d is missing, the next one is %d", e.Wanted, e.Got)
+}
+
+// plain says ErrNotConnected where the client library says that it keeps no requests while it is not connected.
+func plain(err error) error {
+	if errors.Is(err, nats.ErrReconnectBufExceeded) {
+		return fmt.Errorf("%w: %w", ErrNotConnected, err)
+	}
+	return err
 }
 
 func badConfig(field, want string) error { return fmt.Errorf("%w: %s: %s", ErrConfig, field, want) }

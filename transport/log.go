@@ -85,8 +85,10 @@ func OpenLog(ctx context.Context, js jetstream.JetStream, cfg LogConfig, logger 
 	l := &Log{cfg: cfg, js: js, nc: js.Conn(), stream: "LOG_" + cfg.Region,
 		log: logger.With().Str("component", "log").Str("log", cfg.Region).Logger()}
 	retry := backoff{min: cfg.RetryMin, max: cfg.RetryMax}
+	said := "" // what was logged last
 	for {
 		info, err := l.openOrCreate(ctx)
+		err = plain(err)
 		if err == nil {
 			l.epoch, err = epochOf(info)
 			if err != nil {
@@ -97,7 +99,10 @@ func OpenLog(ctx context.Context, js jetstream.JetStream, cfg LogConfig, logger 
 		if !retry.wait(ctx) {
 			return nil, fmt.Errorf("open log %s: %w", l.stream, err)
 		}
-		l.log.Warn().Err(err).Msg("log cannot be opened yet")
+		if text := err.Error(); text != said {
+			said = text
+			l.log.Warn().Err(err).Msg("log cannot be opened yet")
+		}
 	}
 	var err error
 	if l.metrics, err = newReadMetrics(reg, cfg.Region); err != nil {

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -18,25 +19,64 @@ type Process struct {
 	t      testing.TB
 	binary string
 	config string
+	// common is what every configuration of the server has.
+	common string
 	port   int
 	cmd    *exec.Cmd
 }
 
-// StartProcess builds and starts a server.
-func StartProcess(t testing.TB) *Process {
+// StartProcess builds and starts a server. settings are further lines of its configuration file: tls, authorization, accounts.
+func StartProcess(t testing.TB, settings ...string) *Process {
 	t.Helper()
-	dir := t.TempDir()
-	p := &Process{t: t, binary: filepath.Join(dir, "nats-server"), config: filepath.Join(dir, "nats.conf"), port: freePort(t)}
-	if out, err := exec.Command("go", "build", "-o", p.binary, "github.com/nats-io/nats-server/v2").CombinedOutput(); err != nil {
-		t.Fatalf("build nats-server: %v\n%s", err, out)
-	}
-	config := fmt.Sprintf("listen: \"127.0.0.1:%d\"\njetstream { store_dir: %q, sync: always }\n", p.port, filepath.Join(dir, "store"))
-	if err := os.WriteFile(p.config, []byte(config), 0o600); err != nil {
-		t.Fatalf("write configuration: %v", err)
-	}
-	t.Cleanup(p.Kill)
+	p := newProcess(t, build(t), "")
+	p.Configure(settings...)
 	p.Restart()
 	return p
+}
+
+// StartCluster builds and starts servers that form one cluster.
+func StartCluster(t testing.TB, servers int) []*Process {
+	t.Helper()
+	binary := build(t)
+	ports, routes := make([]int, servers), make([]string, servers)
+	for i := range ports {
+		ports[i] = freePort(t)
+		routes[i] = fmt.Sprintf("\"nats://127.0.0.1:%d\"", ports[i])
+	}
+	cluster := make([]*Process, servers)
+	for i := range cluster {
+		cluster[i] = newProcess(t, binary, fmt.Sprintf("server_name: s%d\ncluster { name: test, listen: \"127.0.0.1:%d\", routes: [%s] }\n",
+			i+1, ports[i], strings.Join(routes, ", ")))
+		cluster[i].Configure()
+		cluster[i].Restart()
+	}
+	return cluster
+}
+
+func build(t testing.TB) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "nats-server")
+	if out, err := exec.Command("go", "build", "-o", binary, "github.com/nats-io/nats-server/v2").CombinedOutput(); err != nil {
+		t.Fatalf("build nats-server: %v\n%s", err, out)
+	}
+	return binary
+}
+
+func newProcess(t testing.TB, binary, common string) *Process {
+	t.Helper()
+	dir := t.TempDir()
+	p := &Process{t: t, binary: binary, config: filepath.Join(dir, "nats.conf"), port: freePort(t)}
+	p.common = fmt.Sprintf("listen: \"127.0.0.1:%d\"\njetstream { store_dir: %q, sync: always }\n%s", p.port, filepath.Join(dir, "store"), common)
+	t.Cleanup(p.Kill)
+	return p
+}
+
+// Configure writes the configuration file anew, with these further lines. The next Restart takes it.
+func (p *Process) Configure(settings ...string) {
+	p.t.Helper()
+	if err := os.WriteFile(p.config, []byte(p.common+strings.Join(settings, "\n")+"\n"), 0o600); err != nil {
+		p.t.Fatalf("write configuration: %v", err)
+	}
 }
 
 // URL is where the server listens, also while it is dead.
