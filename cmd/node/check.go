@@ -26,6 +26,9 @@ func (c *checkCommand) Run(t *terminal) error {
 	if _, err := decision.NewRates(rules.Schema().Currency(), config.Rates); err != nil {
 		return fmt.Errorf("rates: %w", err)
 	}
+	if err := config.CheckSecrets(); err != nil {
+		return err
+	}
 	hasher, err := config.cardHasher(os.LookupEnv)
 	if err != nil {
 		return err
