@@ -126,6 +126,21 @@ func (c *Config) credentials(urlUser, urlPassword string) func(context.Context) 
 // speaks comes back as an error too.
 var quiet = sync.OnceFunc(logging.Disable)
 
+// Check is Validate, and reads every file and every secret that is named. Its errors name the keys, and no secret.
+func (c *Config) Check() error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	client, err := c.connect(c.FlushTimeout, 1)
+	if err != nil {
+		return err
+	}
+	if err := client.Close(); err != nil {
+		return fmt.Errorf("close a client that never connected: %w", err)
+	}
+	return nil
+}
+
 // connect makes a client whose batches end after timeout. It does no I/O. The client never retries: a read has no time for it,
 // and a flush is submitted again by its shard.
 func (c *Config) connect(timeout time.Duration, conns int) (redis.UniversalClient, error) {
