@@ -108,6 +108,9 @@ func (s *service) serve(ctx context.Context, listener net.Listener, configFile s
 // open opens the region and lets the edge use it.
 func (s *service) open(ctx context.Context) error {
 	r, err := region.Open(ctx, s.config.Config, region.Options{Log: s.log, Metrics: s.registry, Now: s.node.now})
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err() // it was told to end; what it was waiting for is no matter
+	}
 	if err != nil {
 		return fmt.Errorf("open the region: %w", err)
 	}
