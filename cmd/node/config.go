@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 
@@ -173,7 +174,11 @@ func override(v reflect.Value, name, key string, lookup func(string) (string, bo
 	}
 	fresh := reflect.New(v.Type())
 	if err := yaml.UnmarshalWithOptions([]byte(text), fresh.Interface(), yaml.DisallowUnknownField()); err != nil {
-		return fmt.Errorf("environment variable %s (key %s): %q is not a %s: %s", name, key, text, v.Type(), yaml.FormatError(err, false, false))
+		value := strconv.Quote(text)
+		if k := v.Kind(); k == reflect.Slice || k == reflect.Map {
+			value = "the value" // a URL may hold a password
+		}
+		return fmt.Errorf("environment variable %s (key %s): %s is not a %s: %s", name, key, value, v.Type(), yaml.FormatError(err, false, false))
 	}
 	v.Set(fresh.Elem())
 	return nil
