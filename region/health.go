@@ -68,6 +68,14 @@ func (r *Region) Health() Health {
 		because("redis: %s", away)
 		h.degrade()
 	}
+	if nats := r.conn.State(); !nats.Connected {
+		because("nats: not connected since %s: %s", time.UnixMilli(nats.Since).UTC().Format(time.RFC3339), nats.LastError)
+		h.degrade()
+		if nats.Ended {
+			because("the connection to nats has ended for good: restart the node")
+			h.Ready, h.Live = false, false
+		}
+	}
 	log := r.appender.State()
 	if !log.Healthy {
 		because("the log does not take appends since %s: %s", time.UnixMilli(log.UnreachableSince).UTC().Format(time.RFC3339), log.LastError)

@@ -29,6 +29,8 @@ type Options struct {
 	Metrics prometheus.Registerer
 	// Now is the clock in Unix milliseconds; nil is the machine's.
 	Now func() int64
+	// Waiting, if set, is told while Open waits for NATS and the log, and why.
+	Waiting func(reason string)
 }
 
 // Region is one region's runtime on one node.
@@ -100,7 +102,7 @@ func Open(ctx context.Context, config Config, o Options) (*Region, error) {
 	if r.rates, err = decision.NewRates(rules.schema.Currency(), config.Rates); err != nil {
 		return nil, fmt.Errorf("rates: %w", err)
 	}
-	if err := r.open(ctx, o.Metrics); err != nil {
+	if err := r.open(ctx, o); err != nil {
 		closing, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		return nil, errors.Join(err, r.undo(closing))
@@ -111,8 +113,9 @@ func Open(ctx context.Context, config Config, o Options) (*Region, error) {
 }
 
 // open opens the parts in order; what it opened, undo closes.
-func (r *Region) open(ctx context.Context, reg prometheus.Registerer) error {
+func (r *Region) open(ctx context.Context, o Options) error {
 	var err error
+	reg := o.Metrics
 	if err = r.config.makeDirs(); err != nil {
 		return err
 	}
@@ -120,7 +123,7 @@ func (r *Region) open(ctx context.Context, reg prometheus.Registerer) error {
 		return err
 	}
 	r.onClose(func(context.Context) error { r.metrics.unregister(); return nil })
-	if err = r.openLog(ctx, reg); err != nil {
+	if err = r.openLog(ctx, o); err != nil {
 		return err
 	}
 	if err = r.openSpeedLayer(reg); err != nil {
@@ -142,8 +145,9 @@ func (r *Region) undo(ctx context.Context) error {
 }
 
 // openLog opens NATS, the log, the way into it, and the feed of decisions out of it.
-func (r *Region) openLog(ctx context.Context, reg prometheus.Registerer) error {
+func (r *Region) openLog(ctx context.Context, o Options) error {
 	var err error
+	reg := o.Metrics
 	if len(r.config.NATS.URLs) == 0 {
 		server := r.config.server()
 		if listen := r.config.NATS.Listen; listen != "" {
@@ -164,7 +168,11 @@ func (r *Region) openLog(ctx context.Context, reg prometheus.Registerer) error {
 		return fmt.Errorf("connect to nats: %w", err)
 	}
 	r.onClose(func(context.Context) error { r.conn.Close(); return nil })
-	if r.log, err = transport.OpenLog(ctx, r.conn.JetStream(), r.config.log(), r.logger, reg); err != nil {
+	log := r.config.log()
+	if o.Waiting != nil {
+		log.Waiting = func(err error) { o.Waiting(r.waitingFor(err)) }
+	}
+	if r.log, err = transport.OpenLog(ctx, r.conn.JetStream(), log, r.logger, reg); err != nil {
 		return fmt.Errorf("open the log: %w", err)
 	}
 	if r.appender, err = r.log.NewAppender(ctx, r.config.appender(), reg); err != nil {
@@ -177,6 +185,14 @@ func (r *Region) openLog(ctx context.Context, reg prometheus.Registerer) error {
 		return fmt.Errorf("open the decision feed: %w", err)
 	}
 	return nil
+}
+
+// waitingFor says why the log cannot be used: the connection knows better than the request that failed for the lack of it.
+func (r *Region) waitingFor(err error) string {
+	if s := r.conn.State(); !s.Connected && s.LastError != "" {
+		return "nats cannot be connected to: " + s.LastError
+	}
+	return err.Error()
 }
 
 func splitListen(listen string) (string, int, error) {

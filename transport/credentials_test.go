@@ -426,3 +426,10 @@ func TestConnectNamesTheKeyOfAFileThatCannotBeUsed(t *testing.T) {
 		})
 	}
 }
+
+func TestAConnectionThatTheLibraryGaveUpSaysSo(t *testing.T) {
+	s := natstest.Start(t)
+	c := connectAs(t, connConfig(s.URL()), &lines{})
+	c.NATS().Close() // as it does itself at an answer that it does not know
+	waitFor(t, "the end", 5*time.Second, func() bool { s := c.State(); return s.Ended && !s.Connected })
+}

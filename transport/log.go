@@ -35,6 +35,8 @@ type LogConfig struct {
 	RetryMin, RetryMax time.Duration
 	// RegressPatience is how long the log may look shorter than it was before it counts as replaced.
 	RegressPatience time.Duration
+	// Waiting, if set, is told by OpenLog after each failed attempt why the log cannot be opened yet.
+	Waiting func(error)
 }
 
 // DefaultLogConfig is an unlimited log on one server; Region has to be set.
@@ -98,6 +100,9 @@ func OpenLog(ctx context.Context, js jetstream.JetStream, cfg LogConfig, logger 
 		}
 		if !retry.wait(ctx) {
 			return nil, fmt.Errorf("open log %s: %w", l.stream, err)
+		}
+		if cfg.Waiting != nil {
+			cfg.Waiting(err)
 		}
 		if text := err.Error(); text != said {
 			said = text

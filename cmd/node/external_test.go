@@ -133,9 +133,10 @@ drain_notice: 0s
 
 	// With the wrong password the node waits, alive and not ready, and says why.
 	awaitEdge(t, "the log says what is refused", &out, func() bool { return strings.Contains(out.String(), "nats.password_file") })
-	if status, body := ask(t, http.MethodGet, edge+"/readyz", ""); status != http.StatusServiceUnavailable {
-		t.Errorf("readyz with a wrong password: got %d %s, want 503", status, body)
-	}
+	awaitEdge(t, "readyz is 503 and says what is refused", &out, func() bool {
+		status, body := ask(t, http.MethodGet, edge+"/readyz", "")
+		return status == http.StatusServiceUnavailable && strings.Contains(body, "nats.password_file")
+	})
 	if status, body := ask(t, http.MethodGet, edge+"/livez", ""); status != http.StatusOK {
 		t.Errorf("livez with a wrong password: got %d %s, want 200", status, body)
 	}
@@ -157,6 +158,20 @@ drain_notice: 0s
 	if answer.Durability != "committed" || answer.Outcome == "" {
 		t.Errorf("got %+v, want a committed decision", answer)
 	}
+	// A broker that comes back with another password degrades the node, and the reason names the key.
+	broker.Configure(fmt.Sprintf("tls { cert_file: %q, key_file: %q, ca_file: %q, verify: true }\nauthorization { user: node, password: changed }", server.Cert, server.Key, ca.File))
+	broker.Restart()
+	awaitEdge(t, "readyz says what is refused", &out, func() bool {
+		_, body := ask(t, http.MethodGet, edge+"/readyz", "")
+		return strings.Contains(body, "not connected since") && strings.Contains(body, "nats.password_file")
+	})
+	if err := os.WriteFile(passwordFile, []byte("changed\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	awaitEdge(t, "the node serves again", &out, func() bool {
+		status, body := ask(t, http.MethodGet, edge+"/readyz", "")
+		return status == http.StatusOK && !strings.Contains(body, "not connected")
+	})
 	awaitEdge(t, "Redis holds the card", &out, func() bool {
 		keys, _ := cache.Do("KEYS", "fs:*{card.*").([]any)
 		return len(keys) == 1

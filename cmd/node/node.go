@@ -15,7 +15,9 @@ import (
 // node is the seam between the edge, which serves from the first moment, and the region, which has to open first.
 type node struct {
 	region atomic.Pointer[region.Region]
-	now    func() int64
+	// waiting says what the region waits for while it opens.
+	waiting atomic.Pointer[string]
+	now     func() int64
 }
 
 func newNode() *node { return &node{now: func() int64 { return time.Now().UnixMilli() }} }
@@ -94,7 +96,11 @@ func (n *node) entity(ctx context.Context, kind feature.Kind, id string) (*api.E
 func (n *node) health() api.Health {
 	r := n.region.Load()
 	if r == nil {
-		return api.Health{Live: true, State: string(region.Starting), Reasons: []string{"the region is opening: NATS cannot be reached yet, or the log is being recovered"}}
+		reasons := []string{"the region is opening: NATS cannot be reached yet, or the log is being recovered"}
+		if why := n.waiting.Load(); why != nil {
+			reasons = append(reasons, *why)
+		}
+		return api.Health{Live: true, State: string(region.Starting), Reasons: reasons}
 	}
 	h := r.Health()
 	return api.Health{Live: h.Live, Ready: h.Ready, State: string(h.State), Reasons: h.Reasons}
