@@ -107,7 +107,8 @@ func (s *service) serve(ctx context.Context, listener net.Listener, configFile s
 
 // open opens the region and lets the edge use it.
 func (s *service) open(ctx context.Context) error {
-	r, err := region.Open(ctx, s.config.Config, region.Options{Log: s.log, Metrics: s.registry, Now: s.node.now})
+	r, err := region.Open(ctx, s.config.Config, region.Options{Log: s.log, Metrics: s.registry, Now: s.node.now,
+		Waiting: func(reason string) { s.node.waiting.Store(&reason) }})
 	if err != nil && ctx.Err() != nil {
 		return ctx.Err() // it was told to end; what it was waiting for is no matter
 	}
