@@ -21,7 +21,6 @@ type spec struct {
 	current       bool
 	tiled         bool
 	where, part   condition
-	written       string
 }
 
 // condition is a filter: outcomes (none is any) and a label ("" is any).
