@@ -102,7 +102,7 @@ func DefaultConfig() Config {
 		DataDir:   "data",
 		NATS:      NATSConfig{Sync: true},
 		Log:       LogConfig{Replicas: 1, QueueRecords: 1 << 16, QueueBytes: 64 << 20, BeaconEvery: 250 * time.Millisecond, MaxAge: 45 * 24 * time.Hour, MaxBytes: 100 << 30},
-		Decisions: DecisionsConfig{MaxAge: 7 * 24 * time.Hour, MaxBytes: 20 << 30},
+		Decisions: DecisionsConfig{MaxAge: 7 * 24 * time.Hour, MaxBytes: 4 << 30},
 		Redis:     speedlayer.DefaultConfig(),
 		Shards:    actors.DefaultConfig(),
 		Snapshots: SnapshotConfig{Every: time.Hour, Keep: 3},
@@ -210,6 +210,16 @@ func (c *Config) makeDirs() error {
 	for _, dir := range []string{c.DataDir, c.snapshotDir()} {
 		if err := os.MkdirAll(dir, 0o750); err != nil {
 			return fmt.Errorf("make folder: %w", err)
+		}
+	}
+	// What a snapshot left that a crash cut off.
+	parts, err := filepath.Glob(filepath.Join(c.snapshotDir(), partialSnapshot))
+	if err != nil {
+		return fmt.Errorf("look for partial snapshots: %w", err)
+	}
+	for _, part := range parts {
+		if err := os.Remove(part); err != nil {
+			return fmt.Errorf("remove partial snapshot: %w", err)
 		}
 	}
 	return nil

@@ -116,7 +116,7 @@ func (m *metrics) unregister() {
 // freshness observes the age of what was read. A shard that has folded no beacon has no age.
 func (m *metrics) freshness(k feature.Kind, now, foldedAt int64) {
 	if foldedAt > 0 {
-		m.read[k].Observe(float64(now-foldedAt) / 1000)
+		m.read[k].Observe(float64(max(now-foldedAt, 0)) / 1000)
 	}
 }
 

@@ -32,6 +32,8 @@ import (
 const (
 	snapshotMagic = "scoremesh snapshot 1\n"
 	snapshotEnd   = 0xff
+	// partialSnapshot is the name of a snapshot that is being written.
+	partialSnapshot = ".snapshot-*"
 	// maxSnapshotField bounds an id or a state in a snapshot, in bytes.
 	maxSnapshotField = 64 << 20
 	// restoreChunk is how many entities go into one flush when a snapshot is restored.
@@ -87,7 +89,7 @@ func takeSnapshot(ctx context.Context, store *speedlayer.Store, schema *feature.
 	for _, w := range before {
 		header.Watermarks = append(header.Watermarks, snapshotWatermark{w.Kind, w.Partition, w.Watermark.Append(nil)})
 	}
-	file, err := os.CreateTemp(dir, ".snapshot-*")
+	file, err := os.CreateTemp(dir, partialSnapshot)
 	if err != nil {
 		return "", 0, fmt.Errorf("create snapshot: %w", err)
 	}

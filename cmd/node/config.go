@@ -149,16 +149,26 @@ func misplaced(text []byte, t reflect.Type, path string) (key string, line int) 
 	return strings.TrimPrefix(path, "$."), node.GetToken().Position.Line
 }
 
+// childKey is the path of a field's key within the key of its struct.
+func childKey(f reflect.StructField, key string) string {
+	tag, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+	if options == "inline" {
+		return key
+	}
+	return strings.TrimPrefix(key+"."+tag, ".")
+}
+
+// environmentName is the variable that overrides a key: redis.url is SCOREMESH_REDIS_URL.
+func environmentName(key string) string {
+	return envPrefix + "_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+}
+
 // override sets every key for which the environment has a variable: its path in upper case, joined by underscores. Values are YAML.
 func override(v reflect.Value, name, key string, lookup func(string) (string, bool)) error {
 	if v.Kind() == reflect.Struct {
 		for i := range v.NumField() {
-			tag, options, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ",")
-			childName, childKey := name, key
-			if options != "inline" {
-				childName, childKey = name+"_"+strings.ToUpper(tag), strings.TrimPrefix(key+"."+tag, ".")
-			}
-			if err := override(v.Field(i), childName, childKey, lookup); err != nil {
+			child := childKey(v.Type().Field(i), key)
+			if err := override(v.Field(i), environmentName(child), child, lookup); err != nil {
 				return err
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -188,7 +189,7 @@ func TestConfigurationErrorsNameFileLineAndKey(t *testing.T) {
 		"a bound of the edge":              {old: "batch_fan_out: 16", new: "batch_fan_out: 0", want: []string{"api: batch_fan_out: is 0"}},
 		"a margin as long as the deadline": {old: "commit_margin: 3ms", new: "commit_margin: 50ms", want: []string{"scoring.commit_margin: is 50ms", "api.default_deadline"}},
 		"more decisions than the store takes": {old: "max_store_bytes: 0", new: "max_store_bytes: 1000000000",
-			want: []string{"decisions.max_bytes: is 21474836480", "nats.max_store_bytes"}},
+			want: []string{"decisions.max_bytes: is 4294967296", "nats.max_store_bytes"}},
 		"a bound of redis":        {old: "read_budget: 10ms", new: "read_budget: 10h", want: []string{"redis: read_budget: 10h"}},
 		"a bound of shards":       {old: "partitions: 64", new: "partitions: 0", want: []string{"shards: ", "partitions: got 0"}},
 		"a level":                 {old: "level: info", new: "level: loud", want: []string{`logging.level: is "loud"`}},
@@ -214,5 +215,18 @@ func TestConfigurationErrorsNameFileLineAndKey(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestAReloadNamesTheKeysThatNeedARestart(t *testing.T) {
+	running, file := DefaultConfig(), DefaultConfig()
+	file.Rules.Model, file.API.Keys = "other.yaml", []api.Key{{Name: "n"}} // a reload takes these
+	if got := needRestart(&running, &file); len(got) > 0 {
+		t.Errorf("got %v for keys that a reload takes up, want none", got)
+	}
+	file.Redis.URL, file.Shards.MaxHot, file.Rules.Schema = "redis://elsewhere", 1, "other.yaml"
+	want := []string{"rules.schema", "redis.url", "shards.max_hot"}
+	if got := needRestart(&running, &file); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }

@@ -7,7 +7,9 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"reflect"
 	"runtime/debug"
+	"slices"
 	"syscall"
 	"time"
 
@@ -198,5 +200,35 @@ func (s *service) reload(configFile string) error {
 		}
 	}
 	r.Use(rules)
+	if keys := needRestart(&s.config, &config); len(keys) > 0 {
+		s.log.Warn().Strs("keys", keys).Msg("changed keys take effect at the next start only")
+	}
 	return nil
+}
+
+// needRestart names the keys that differ and that a reload does not take up.
+func needRestart(running, file *Config) []string {
+	taken := func(key string) bool {
+		switch key {
+		case "rules.model", "rules.policy", "api.keys", "api.tls.cert_file", "api.tls.key_file":
+			return true
+		}
+		return false
+	}
+	return slices.DeleteFunc(changedKeys(reflect.ValueOf(running).Elem(), reflect.ValueOf(file).Elem(), ""), taken)
+}
+
+// changedKeys returns the paths of the keys whose values differ.
+func changedKeys(a, b reflect.Value, key string) []string {
+	if a.Kind() != reflect.Struct {
+		if reflect.DeepEqual(a.Interface(), b.Interface()) {
+			return nil
+		}
+		return []string{key}
+	}
+	var keys []string
+	for i := range a.NumField() {
+		keys = append(keys, changedKeys(a.Field(i), b.Field(i), childKey(a.Type().Field(i), key))...)
+	}
+	return keys
 }
