@@ -156,7 +156,7 @@ func (v *Vector) String() string {
 }
 
 // The binary form of a vector is made to be read by the flush script in Redis (Lua): one count byte; then per origin the epoch
-// (8 bytes, big endian) and the mark (8 bytes, big endian), which compare as strings; then per origin, in the same order, the
+// (8 bytes, big endian) and the mark (8 bytes, big endian), which compare byte by byte; then per origin, in the same order, the
 // region's name (one length byte, bytes). Epochs are unique over regions, so dominance needs the fixed part only.
 
 // Bounds of the binary form. Apply refuses what would exceed them.
