@@ -545,7 +545,7 @@ func TestRowsInAllForms(t *testing.T) {
 		t.Errorf("two lines: got %d %s", rec.Code, rec.Body)
 	}
 	asOf := time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC).UnixMilli()
-	merchant := feature.Row{Kind: feature.Merchant, ID: "m-9", AsOf: asOf, Values: []feature.Value{{Name: "merchant_risk", Value: 0.25}}}
+	merchant := feature.Row{Kind: feature.Merchant, ID: "m-9", AsOf: asOf, Values: []feature.Value{{Name: "merchant_watchlist", Value: 0.25}}}
 	want := []feature.Row{merchant, merchant,
 		{Kind: feature.Card, ID: w.hash(testPAN), AsOf: asOf, Values: []feature.Value{{Name: "card_risk", Value: 0.001}}}}
 	if diff := cmp.Diff(want, w.mu.rows); diff != "" {
@@ -574,7 +574,7 @@ func TestAStreamSaysHowFarItCame(t *testing.T) {
 		{name: "bad line first", lines: append([]string{"{"}, lines(3)...), status: 400, committed: 0, line: 1},
 		{name: "bad line in the middle", lines: append(append(lines(600), `{"kind":"car"}`), lines(3)...), status: 400, committed: 600, line: 601, field: "kind"},
 		{name: "blank lines are counted as lines", lines: []string{"", row(1), " ", row(2), "[]"}, status: 400, committed: 2, line: 5},
-		{name: "unknown feature", lines: []string{row(1), strings.Replace(row(2), "merchant_risk", "nope", 1)}, status: 400, committed: 1, line: 2, field: "values.nope"},
+		{name: "unknown feature", lines: []string{row(1), strings.Replace(row(2), "merchant_watchlist", "nope", 1)}, status: 400, committed: 1, line: 2, field: "values.nope"},
 		{name: "two objects in a line", lines: []string{row(1), row(2) + row(3)}, status: 400, committed: 1, line: 2},
 		{name: "second chunk fails", lines: lines(1300), failCall: 2, status: 503, committed: 512, line: 513},
 		{name: "chunk fails before the bad line", lines: append(lines(600), "x"), failCall: 2, status: 503, committed: 512, line: 513},

@@ -213,12 +213,12 @@ func hostileRequests() []hostile {
 		{name: "first line of labels is bad", target: "/v1/labels", body: "{}\n" + labelText, headers: []string{ndjson}, status: 400, field: "transaction_id"},
 
 		// Rows.
-		{name: "row without values", target: "/v1/features", body: row(`{"merchant_risk":0.25}`, `{}`), status: 400, field: "values"},
-		{name: "row with null", target: "/v1/features", body: row(`0.25`, `null`), status: 400, field: "values.merchant_risk"},
-		{name: "row with text", target: "/v1/features", body: row(`0.25`, `"0.25"`), status: 400, field: "values.merchant_risk"},
-		{name: "row with infinity", target: "/v1/features", body: row(`0.25`, `-1e400`), status: 400, field: "values.merchant_risk"},
-		{name: "row with an unknown feature", target: "/v1/features", body: row(`merchant_risk`, `nope`), status: 400, field: "values.nope"},
-		{name: "row with a feature twice", target: "/v1/features", body: row(`0.25`, `0.25,"merchant_risk":0.3`), status: 400, field: "values.merchant_risk"},
+		{name: "row without values", target: "/v1/features", body: row(`{"merchant_watchlist":0.25}`, `{}`), status: 400, field: "values"},
+		{name: "row with null", target: "/v1/features", body: row(`0.25`, `null`), status: 400, field: "values.merchant_watchlist"},
+		{name: "row with text", target: "/v1/features", body: row(`0.25`, `"0.25"`), status: 400, field: "values.merchant_watchlist"},
+		{name: "row with infinity", target: "/v1/features", body: row(`0.25`, `-1e400`), status: 400, field: "values.merchant_watchlist"},
+		{name: "row with an unknown feature", target: "/v1/features", body: row(`merchant_watchlist`, `nope`), status: 400, field: "values.nope"},
+		{name: "row with a feature twice", target: "/v1/features", body: row(`0.25`, `0.25,"merchant_watchlist":0.3`), status: 400, field: "values.merchant_watchlist"},
 		{name: "row of an unknown kind", target: "/v1/features", body: row(`"merchant"`, `"shop"`), status: 400, field: "kind"},
 		{name: "row without id", target: "/v1/features", body: row(`"id":"m-9",`, ""), status: 400, field: "id"},
 		{name: "row with an empty id", target: "/v1/features", body: row(`m-9`, ""), status: 400, field: "id"},
@@ -228,7 +228,7 @@ func hostileRequests() []hostile {
 		{name: "row from the future", target: "/v1/features", body: row(`2026`, `9999`), status: 422, field: "as_of"},
 		{name: "row before 1970", target: "/v1/features", body: row(`2026`, `1969`), status: 400, field: "as_of"},
 		{name: "list of rows", target: "/v1/features", body: `[` + rowText + `]`, status: 400},
-		{name: "257 values", target: "/v1/features", body: row(`{"merchant_risk":0.25}`, strings.ReplaceAll(attributes(257), `"x"`, "1")), status: 400, field: "values"},
+		{name: "257 values", target: "/v1/features", body: row(`{"merchant_watchlist":0.25}`, strings.ReplaceAll(attributes(257), `"x"`, "1")), status: 400, field: "values"},
 
 		// Entities.
 		{name: "entity of an unknown kind", method: "GET", target: "/v1/entities/cards/c-77", status: 400, field: "kind"},

@@ -36,7 +36,7 @@ const (
 	fullBody    = `{"transaction_id":"t-81","timestamp":"2026-11-23T10:15:02.120Z","card_id":"c-77","device_id":"d-3","merchant_id":"m-9","amount":4599,"currency":"EUR","country":"NL","lat":52.37,"lon":4.90,"mcc":"5732","attributes":{"channel":"ecom"}}`
 	panBody     = `{"transaction_id":"t-83","timestamp":"2026-11-23T10:15:02.120Z","card_number":"4111 1111 1111 1111","merchant_id":"m-9","amount":100,"currency":"EUR"}`
 	labelText   = `{"transaction_id":"t-81","card_id":"c-77","fraud":true,"known_at":"2026-11-23T10:00:00Z"}`
-	rowText     = `{"kind":"merchant","id":"m-9","as_of":"2026-11-23T00:00:00Z","values":{"merchant_risk":0.25}}`
+	rowText     = `{"kind":"merchant","id":"m-9","as_of":"2026-11-23T00:00:00Z","values":{"merchant_watchlist":0.25}}`
 	scoreKey    = "key-for-scores"
 	labelKey    = "key-for-labels"
 	publishKey  = "key-for-rows"
@@ -164,7 +164,7 @@ func (w *world) backendLabel(_ context.Context, labels []decision.Label) error {
 
 func checkRow(row *feature.Row) error {
 	for _, v := range row.Values {
-		if v.Name != "merchant_risk" && v.Name != "card_risk" {
+		if v.Name != "merchant_watchlist" && v.Name != "card_risk" {
 			return &decision.Error{Code: decision.CodeInvalid, Field: "values." + v.Name, Detail: "the schema has no such feature"}
 		}
 	}

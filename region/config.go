@@ -160,6 +160,7 @@ func (c *Config) Validate() error {
 // server is the configuration of the embedded NATS server.
 func (c *Config) server() transport.ServerConfig {
 	s := transport.DefaultServerConfig()
+	s.User, s.Password = c.NATS.User, transport.Secret{Env: c.NATS.PasswordEnv, File: c.NATS.PasswordFile}
 	s.Name, s.Dir, s.SyncAlways, s.MaxStoreBytes = c.Node, filepath.Join(c.DataDir, "nats"), c.NATS.Sync, c.NATS.MaxStoreBytes
 	return s
 }

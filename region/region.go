@@ -312,9 +312,19 @@ func (r *Region) NATSURL() string {
 	return r.server.URL()
 }
 
-// watchRedis looks every second whether Redis can be read.
+// watchRedis looks every second whether Redis can be read, and says when all shards serve again.
 func (r *Region) watchRedis(ctx context.Context) {
+	since := time.Now() // of the first shard that did not serve; zero: all do
 	for pause(ctx, time.Second) {
+		switch shards := r.shards.Summary(); {
+		case shards.Starting+shards.Replaying+shards.Rebuilding > 0:
+			if since.IsZero() {
+				since = time.Now()
+			}
+		case !since.IsZero():
+			r.logger.Info().Int("shards", shards.Serving).Dur("took_ms", time.Since(since)).Msg("all shards serve")
+			since = time.Time{}
+		}
 		bounded, cancel := context.WithTimeout(ctx, time.Second)
 		_, err := r.reader.Watermark(bounded, feature.Card, 0)
 		cancel()

@@ -190,7 +190,7 @@ func (r *Region) replayLog(ctx context.Context, requests []actors.ReplayRequest,
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	r.logger.Info().Int("shards", len(requests)).Int("records", records).Dur("took", time.Since(began)).Msg("replayed the log")
+	r.logger.Info().Int("shards", len(requests)).Int("records", records).Dur("took_ms", time.Since(began)).Msg("replayed the log")
 	return nil
 }
 

@@ -40,7 +40,7 @@ const ReasonModelFactor = "MODEL_FACTOR"
 func LoadRuleset(files RulesetFiles) (*Ruleset, error) {
 	text, err := os.ReadFile(files.Schema)
 	if err != nil {
-		return nil, fmt.Errorf("read schema: %w", err)
+		return nil, fmt.Errorf("rules.schema: %w", err)
 	}
 	schema, err := feature.ParseSchema(files.Schema, text)
 	if err != nil {
@@ -57,7 +57,7 @@ func bindRuleset(schema *feature.Schema, files RulesetFiles) (*Ruleset, error) {
 	if files.Model != "" {
 		m, err := model.Load(files.Model)
 		if err != nil {
-			return nil, fmt.Errorf("load model: %w", err)
+			return nil, fmt.Errorf("rules.model: %w", err)
 		}
 		if !m.IsProbability() {
 			return nil, fmt.Errorf("load model %s: objective %s gives no probability; thresholds need one", files.Model, m.Objective())
@@ -69,7 +69,7 @@ func bindRuleset(schema *feature.Schema, files RulesetFiles) (*Ruleset, error) {
 	}
 	text, err := os.ReadFile(files.Policy)
 	if err != nil {
-		return nil, fmt.Errorf("read policy: %w", err)
+		return nil, fmt.Errorf("rules.policy: %w", err)
 	}
 	parsed, err := decision.ParsePolicy(files.Policy, text)
 	if err != nil {

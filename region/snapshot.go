@@ -375,8 +375,8 @@ func restoreSnapshot(ctx context.Context, store *speedlayer.Store, schema *featu
 			return 0, err
 		}
 	}
-	logger.Info().Str("snapshot", path).Uint64("entities", s.count).Msg("snapshot restored into redis")
-	return int64(s.count), nil
+	logger.Info().Str("snapshot", path).Uint64("entities", s.count).Int64("restored", r.restored).Msg("snapshot restored into redis")
+	return r.restored, nil
 }
 
 type shardKey struct {
@@ -391,6 +391,8 @@ type restore struct {
 	schema *feature.Schema
 	origin feature.Origin
 	chunks map[shardKey]*speedlayer.Flush
+	// restored counts the states that were written; Redis had the others, or newer ones.
+	restored int64
 }
 
 func (r *restore) chunk(k shardKey) *speedlayer.Flush {
@@ -436,6 +438,7 @@ func (r *restore) flush(k shardKey) error {
 	case len(got.Incomparable) > 0:
 		return fmt.Errorf("restore %s/%d: %d states are neither older nor newer than what redis has", k.kind, k.partition, len(got.Incomparable))
 	}
+	r.restored += int64(got.Written)
 	return nil
 }
 
@@ -530,7 +533,7 @@ func (r *Region) Snapshot(ctx context.Context) error {
 		return errors.Join(err, os.Remove(path))
 	}
 	r.metrics.snapshotTaken(r.now(), time.Since(began))
-	r.logger.Info().Str("snapshot", filepath.Base(path)).Int64("entities", count).Dur("took", time.Since(began)).Msg("snapshot taken")
+	r.logger.Info().Str("snapshot", filepath.Base(path)).Int64("entities", count).Dur("took_ms", time.Since(began)).Msg("snapshot taken")
 	paths, err := listSnapshots(r.config.snapshotDir(), schema.Version(), epoch)
 	if err != nil {
 		return err

@@ -389,7 +389,7 @@ func (a *Appender) committed(seq uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.mu.unreachable.IsZero() {
-		a.logger.Info().Dur("after", time.Since(a.mu.unreachable)).Msg("log takes appends again")
+		a.logger.Info().Dur("after_ms", time.Since(a.mu.unreachable)).Msg("log takes appends again")
 	}
 	a.mu.unreachable, a.mu.lastError = time.Time{}, ""
 }

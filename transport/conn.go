@@ -99,7 +99,9 @@ type Conn struct {
 	log zerolog.Logger
 	// attempting is nc, for the handler that runs before nc is set.
 	attempting atomic.Pointer[nats.Conn]
-	closing    atomic.Bool
+	// embedded: the server is in this process, and has no address that means anything.
+	embedded bool
+	closing  atomic.Bool
 
 	mu struct {
 		sync.Mutex
@@ -150,7 +152,7 @@ func connect(cfg ConnConfig, logger zerolog.Logger, reg prometheus.Registerer, u
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	c := &Conn{cfg: cfg, log: logger.With().Str("component", "nats").Logger(), reg: reg}
+	c := &Conn{cfg: cfg, embedded: url == "", log: logger.With().Str("component", "nats").Logger(), reg: reg}
 	options, err := cfg.authentication(c.log)
 	if err != nil {
 		return nil, err
@@ -207,7 +209,7 @@ func (c *Conn) connectedAtOnce() {
 	if !c.nc.IsConnected() {
 		return
 	}
-	server := c.nc.ConnectedUrlRedacted()
+	server := c.server(c.nc)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.mu.told {
@@ -215,9 +217,17 @@ func (c *Conn) connectedAtOnce() {
 	}
 }
 
+// server names where the connection goes.
+func (c *Conn) server(nc *nats.Conn) string {
+	if c.embedded {
+		return "embedded"
+	}
+	return nc.ConnectedUrlRedacted()
+}
+
 func (c *Conn) up(nc *nats.Conn) {
-	c.set(ConnState{Connected: true, Server: nc.ConnectedUrlRedacted()})
-	c.log.Info().Str("server", nc.ConnectedUrlRedacted()).Msg("connected to nats")
+	c.set(ConnState{Connected: true, Server: c.server(nc)})
+	c.log.Info().Str("server", c.server(nc)).Msg("connected to nats")
 }
 
 func (c *Conn) down(_ *nats.Conn, err error) {

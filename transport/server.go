@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -21,6 +22,9 @@ type ServerConfig struct {
 	// Host and Port are where it listens. Port 0 takes a free one; see Server.URL.
 	Host string
 	Port int
+	// User and Password, if given, are asked of every connection. The listener has no TLS, so Validate keeps it on loopback.
+	User     string
+	Password Secret
 	// SyncAlways syncs every write to disk before it is acknowledged. Without it an acknowledged batch may be lost with power.
 	SyncAlways bool
 	// MaxStoreBytes bounds the streams on disk; 0 lets the server take 75 % of what is free.
@@ -43,6 +47,8 @@ func (c *ServerConfig) Validate() error {
 		return badConfig("server.dir", "required")
 	case c.Listen && c.Host == "":
 		return badConfig("server.host", "required with listen")
+	case c.Listen && !isLoopback(c.Host):
+		return badConfig("server.host", "want a loopback address: the listener has no TLS; others need an external server")
 	case c.Port < 0 || c.Port > 65535:
 		return badConfig("server.port", "want 0 to 65535")
 	case c.MaxStoreBytes < 0:
@@ -51,6 +57,12 @@ func (c *ServerConfig) Validate() error {
 		return badConfig("server.start_timeout", "want more than 0")
 	}
 	return nil
+}
+
+// isLoopback says whether only this machine reaches what listens there.
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // Server is an embedded NATS server. Its owner shuts it down, after everything that is connected to it.
@@ -63,6 +75,10 @@ func StartServer(cfg ServerConfig, logger zerolog.Logger) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	password, err := cfg.Password.Read()
+	if err != nil {
+		return nil, fmt.Errorf("nats server's password: %w", err)
+	}
 	port := cfg.Port
 	if port == 0 {
 		port = server.RANDOM_PORT
@@ -72,6 +88,8 @@ func StartServer(cfg ServerConfig, logger zerolog.Logger) (*Server, error) {
 		DontListen:             !cfg.Listen,
 		Host:                   cfg.Host,
 		Port:                   port,
+		Username:               cfg.User,
+		Password:               password,
 		NoSigs:                 true,
 		JetStream:              true,
 		StoreDir:               cfg.Dir,
@@ -94,7 +112,11 @@ func StartServer(cfg ServerConfig, logger zerolog.Logger) (*Server, error) {
 		s.WaitForShutdown()
 		return nil, fmt.Errorf("start nats server in %s: %w", cfg.Dir, errors.New("jetstream is off"))
 	}
-	return &Server{server: s}, nil
+	out := &Server{server: s}
+	if cfg.Listen {
+		logger.Info().Str("component", "nats-server").Str("address", out.URL()).Msg("embedded nats server listens")
+	}
+	return out, nil
 }
 
 // URL is where the server listens; empty without a listener.

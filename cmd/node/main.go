@@ -66,7 +66,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	parsed, err := parser.Parse(args)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w (node --help says more)", err)
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	return parsed.Run(&terminal{stdout, stderr})

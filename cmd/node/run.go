@@ -124,6 +124,7 @@ func (s *service) open(ctx context.Context) error {
 // stopEdge tells load balancers, waits until they have noticed, and ends the edge once what is in flight was answered.
 func (s *service) stopEdge() {
 	if r := s.node.region.Load(); r != nil {
+		s.log.Info().Dur("notice_ms", s.config.DrainNotice).Msg("node drains: not ready, and soon not accepting")
 		r.Leave()
 		time.Sleep(s.config.DrainNotice)
 	}

@@ -45,6 +45,6 @@ func (c *restoreCommand) Run(ctx context.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(t.stdout, "%s: %d entities restored\n", c.From, count)
+	_, err = fmt.Fprintf(t.stdout, "%s: %d entities restored; what redis had as new or newer stayed\n", c.From, count)
 	return err
 }

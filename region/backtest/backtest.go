@@ -131,6 +131,9 @@ func (r *run) stream(ctx context.Context, transactions *transactionReader, label
 			}
 		}
 		if t.BaseAmount, err = r.rates.Convert(t.Amount, t.Currency); err != nil {
+			if errors.Is(err, &decision.Error{Code: decision.CodeCurrency}) {
+				err = fmt.Errorf("currency: no rate of %s to %s: give one (--rate %s=…)", t.Currency, r.rates.Base(), t.Currency)
+			}
 			return transactions.wrap(err)
 		}
 		if err := r.transaction(t, transactions, out); err != nil {
