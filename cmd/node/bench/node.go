@@ -34,6 +34,9 @@ rules: {schema: rules/schema.yaml, model: rules/%s, policy: rules/policy.yaml}
 redis: {url: "redis://%s/0"}
 api:
   listen: %s
+  # The generator may leave a connection unused for a whole phase.
+  read_header_timeout: 1m
+  read_timeout: 1m
   keys:
     - {name: bench, sha256: %s, scopes: [score]}
 drain_notice: 0s

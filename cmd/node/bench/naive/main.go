@@ -43,7 +43,8 @@ func main() {
 	client := redis.NewClient(&redis.Options{Addr: *address})
 	http.Handle("GET /metrics", promhttp.Handler())
 	http.HandleFunc("POST /v1/score", func(w http.ResponseWriter, r *http.Request) { score(client, w, r) })
-	server := &http.Server{Addr: *listen, ReadHeaderTimeout: 5 * time.Second}
+	// The generator may leave a connection unused for a whole phase.
+	server := &http.Server{Addr: *listen, ReadHeaderTimeout: time.Minute}
 	log.Fatal(server.ListenAndServe())
 }
 
